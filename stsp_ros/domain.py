@@ -1,0 +1,41 @@
+"""A ROS domain of one's own on the local host, so that a demo or a test never meets another."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+DOMAIN_COUNT = 102  # 0-101: higher domains reach into Linux's ephemeral ports
+
+
+def local_environment(domain: int) -> dict[str, str]:
+    """Environment variables that keep a ROS process in `domain` and on this host."""
+    return {
+        "ROS_DOMAIN_ID": str(domain),
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",  # Iron and later
+        "ROS_LOCALHOST_ONLY": "1" if os.environ.get("ROS_DISTRO") == "humble" else "0",
+    }
+
+
+@contextmanager
+def claimed_domain() -> Iterator[int]:
+    """Hold a domain that no other process of this user claims; freed on exit, also after a crash.
+
+    Raises RuntimeError when all are taken.
+    """
+    folder = Path(tempfile.gettempdir()) / f"stsp-domains-{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    # 0 is every user's default domain, so it comes last.
+    for domain in [*range(1, DOMAIN_COUNT), 0]:
+        with (folder / str(domain)).open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            yield domain
+            return
+    raise RuntimeError(f"all {DOMAIN_COUNT} ROS domains are in use by other stsp processes")

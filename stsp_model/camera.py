@@ -1,0 +1,301 @@
+"""The camera: its model and distortion, the virtual camera aimed at a person, the person's place.
+
+Pixels are continuous, the centre of the top-left pixel is (0, 0). Directions are those of the
+camera's optical frame: x right, y down, z forward.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+FloatArray = npt.NDArray[np.float64]
+
+# Lengths of D that each distortion model of sensor_msgs/CameraInfo may have; OpenCV orders alike.
+DISTORTION_LENGTHS: dict[str, tuple[int, ...]] = {
+    "plumb_bob": (4, 5),
+    "rational_polynomial": (8, 12, 14),
+    "equidistant": (4,),
+}
+ASSUMED_FIELD_OF_VIEW_DEG = 60.0
+ROUND_TRIP_PX = 0.5  # a point that does not come back within this has no counterpart
+MIN_ROOT_JOINTS = 4  # three unknowns and something left over to judge the fit by
+_MIN_RAY_DEPTH = 0.1  # rays further than 84 degrees off the box's centre are taken as that far
+_MIN_SPREAD = 1e-10  # of the normal matrix's determinant: joints within about 1e-5 rad
+
+
+@dataclass(frozen=True, eq=False)
+class Camera:
+    """A pinhole camera with lens distortion.
+
+    Args:
+        K: (3, 3) camera matrix in pixels, without skew.
+        width, height: image size in pixels that K is for.
+        D: distortion coefficients in OpenCV's order; None, empty or zero is none.
+        distortion_model: "plumb_bob", "rational_polynomial" or "equidistant" (fisheye).
+        assumed: True for a guessed K: fit to look through, not to measure distances with.
+
+    Raises:
+        ValueError: naming the argument that does not fit.
+    """
+
+    K: FloatArray
+    width: int
+    height: int
+    D: FloatArray | None = None
+    distortion_model: str = "plumb_bob"
+    assumed: bool = False
+
+    def __post_init__(self) -> None:
+        K = np.array(self.K, dtype=np.float64)
+        if K.shape != (3, 3):
+            raise ValueError(f"K has shape {K.shape}, expected (3, 3)")
+        if not np.isfinite(K).all():
+            raise ValueError(f"K holds values that are not finite: {K.tolist()}")
+        if K[0, 0] <= 0 or K[1, 1] <= 0:
+            raise ValueError(f"K has focal lengths {K[0, 0]}, {K[1, 1]}, expected positive ones")
+        if K[0, 1] != 0 or K[1, 0] != 0 or K[2].tolist() != [0, 0, 1]:
+            raise ValueError(f"K is {K.tolist()}, expected [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]")
+        for name, size in (("width", self.width), ("height", self.height)):
+            if int(size) != size or size < 1:
+                raise ValueError(f"{name} is {size}, expected a whole number of pixels above 0")
+        D = None if self.D is None else np.array(self.D, dtype=np.float64).ravel()
+        if D is not None and not np.isfinite(D).all():
+            raise ValueError(f"D holds values that are not finite: {D.tolist()}")
+        if D is not None and D.any():
+            if self.distortion_model not in DISTORTION_LENGTHS:
+                raise ValueError(
+                    f"distortion_model is {self.distortion_model!r}, expected one of "
+                    f"{', '.join(DISTORTION_LENGTHS)}"
+                )
+            lengths = DISTORTION_LENGTHS[self.distortion_model]
+            if D.size not in lengths:
+                raise ValueError(
+                    f"D has {D.size} values, expected {' or '.join(map(str, lengths))} "
+                    f"for {self.distortion_model}"
+                )
+            D.setflags(write=False)
+        # An equidistant lens bends rays even with zero coefficients; no other model does.
+        elif D is None or D.size == 0 or self.distortion_model != "equidistant":
+            D = None
+        K.setflags(write=False)
+        object.__setattr__(self, "K", K)
+        object.__setattr__(self, "D", D)
+
+    @classmethod
+    def guess(cls, width: int, height: int) -> Camera:
+        """A stand-in for an unknown camera, flagged: 60 degrees across the longer side."""
+        focal = max(width, height) / 2 / math.tan(math.radians(ASSUMED_FIELD_OF_VIEW_DEG) / 2)
+        K = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
+        return cls(K, width, height, assumed=True)
+
+    def scaled(self, width: int, height: int) -> Camera:
+        """The same camera for its image resized to width x height pixels."""
+        if (width, height) == (self.width, self.height):
+            return self
+        scale = np.array([width / self.width, height / self.height])
+        K = self.K.copy()
+        K[[0, 1], [0, 1]] *= scale
+        K[:2, 2] = (K[:2, 2] + 0.5) * scale - 0.5
+        return Camera(K, width, height, self.D, self.distortion_model, self.assumed)
+
+    def undistort(self, points: npt.ArrayLike) -> FloatArray:
+        """Where points of the image would lie without lens distortion.
+
+        Args:
+            points: (..., 2) pixels of the image.
+
+        Returns:
+            (..., 2) pixels of the pinhole camera K; NaN where no ray in front of the camera
+            reaches the point.
+        """
+        return self._converted(points, self._to_pinhole, self._to_image)
+
+    def distort(self, points: npt.ArrayLike) -> FloatArray:
+        """The inverse of `undistort`: (..., 2) pixels of the pinhole camera to the image.
+
+        NaN for rays so far off the axis that the distortion model no longer holds.
+        """
+        return self._converted(points, self._to_image, self._to_pinhole)
+
+    def undistort_boxes(self, boxes: npt.ArrayLike) -> FloatArray:
+        """Boxes (..., 4) x0 y0 x1 y1 around where the middles of the edges go."""
+        boxes = np.asarray(boxes, dtype=np.float64)
+        if self.D is None:
+            return boxes.copy()
+        x0, y0, x1, y1 = np.moveaxis(boxes, -1, 0)
+        x, y = (x0 + x1) / 2, (y0 + y1) / 2
+        edges = np.stack([x0, y, x1, y, x, y0, x, y1], axis=-1).reshape(*boxes.shape[:-1], 4, 2)
+        straight = self.undistort(edges)
+        # Where an edge has no counterpart, as outside the image, its distorted place must do.
+        straight = np.where(np.isnan(straight), edges, straight)
+        return np.concatenate([straight.min(axis=-2), straight.max(axis=-2)], axis=-1)
+
+    def _converted(self, points: npt.ArrayLike, there: Any, back: Any) -> FloatArray:
+        points = np.asarray(points, dtype=np.float64)
+        if points.ndim < 1 or points.shape[-1] != 2:
+            raise ValueError(f"points has shape {points.shape}, expected (..., 2)")
+        if self.D is None or points.size == 0:
+            return points.copy()
+        flat = points.reshape(-1, 2)
+        known = np.isfinite(flat).all(axis=1)
+        result = np.full_like(flat, np.nan)
+        if known.any():
+            moved = there(flat[known])
+            error = np.abs(back(moved) - flat[known]).max(axis=1)
+            result[known] = np.where((error < ROUND_TRIP_PX)[:, None], moved, np.nan)
+        return result.reshape(points.shape)
+
+    def _to_pinhole(self, points: FloatArray) -> FloatArray:
+        moved: Any
+        D: Any = self.D
+        points = points[:, None]
+        if self.distortion_model == "equidistant":
+            moved = cv2.fisheye.undistortPoints(points, self.K, D, P=self.K)
+        else:
+            stop = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 40, 1e-9)
+            if hasattr(cv2, "undistortPointsIter"):  # OpenCV 4: only this name takes criteria
+                moved = cv2.undistortPointsIter(points, self.K, D, None, self.K, stop)
+            else:
+                moved = cv2.undistortPoints(points, self.K, D, P=self.K, criteria=stop)
+        return np.asarray(moved, dtype=np.float64)[:, 0]
+
+    def _to_image(self, points: FloatArray) -> FloatArray:
+        moved: Any
+        D: Any = self.D
+        rays = (points - self.K[:2, 2]) / self.K[[0, 1], [0, 1]]
+        if self.distortion_model == "equidistant":
+            moved = cv2.fisheye.distortPoints(rays[:, None], self.K, D)
+        else:
+            solid = np.concatenate([rays, np.ones((len(rays), 1))], axis=1)
+            moved, _ = cv2.projectPoints(solid, np.zeros(3), np.zeros(3), self.K, D)
+        return np.asarray(moved, dtype=np.float64)[:, 0]
+
+
+def rays(points: Tensor, K: Tensor) -> Tensor:
+    """Directions (..., N, 3) with z = 1 of pinhole pixels (..., N, 2), for K (..., 3, 3)."""
+    centre = K[..., :2, 2].unsqueeze(-2)
+    focal = torch.diagonal(K, dim1=-2, dim2=-1)[..., :2].unsqueeze(-2)
+    flat = (points - centre) / focal
+    return torch.cat([flat, torch.ones_like(flat[..., :1])], dim=-1)
+
+
+def virtual_camera(joints_2d: Tensor, boxes: Tensor, K: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """2D joints as a camera would see them that looks straight at the box's centre.
+
+    A person then looks alike wherever in the image, and however large, he or she is; what is lost
+    by that, the size and how far up or down the camera had to look, is returned beside it.
+
+    Args:
+        joints_2d: (..., J, 2) pixels without distortion; NaN stays NaN.
+        boxes: (..., 4) x0 y0 x1 y1, tight box in the same pixels, of positive size.
+        K: (..., 3, 3) camera matrix.
+
+    Returns:
+        joints (..., J, 2): offsets from the box's centre on the plane at distance 1, in units of
+            half the box's longer side;
+        extras (..., 2): natural logarithm of that half side (about half its angle in radians), and
+            the tilt of the view, radians, positive downwards;
+        rotation (..., 3, 3): from the virtual to the real camera's axes. The virtual camera is
+            turned, never rolled.
+    """
+    x0, y0, x1, y1 = boxes.unbind(dim=-1)
+    x, y = (x0 + x1) / 2, (y0 + y1) / 2
+    corners = torch.stack([x, y, x0, y, x1, y, x, y0, x, y1], dim=-1)
+    corners = rays(corners.unflatten(-1, (5, 2)), K)
+    forward = torch.nn.functional.normalize(corners[..., 0, :], dim=-1)
+    down = torch.zeros_like(forward)
+    down[..., 1] = 1
+    right = torch.nn.functional.normalize(torch.linalg.cross(down, forward), dim=-1)
+    rotation = torch.stack([right, torch.linalg.cross(forward, right), forward], dim=-1)
+
+    def seen(directions: Tensor) -> Tensor:
+        turned = directions @ rotation  # rows times R is R transposed times columns
+        depth = turned[..., 2:].clamp_min(_MIN_RAY_DEPTH * directions.norm(dim=-1, keepdim=True))
+        return turned[..., :2] / depth
+
+    edges = seen(corners[..., 1:, :])
+    extent = edges.amax(dim=-2) - edges.amin(dim=-2)
+    half = extent.amax(dim=-1) / 2
+    tilt = torch.atan2(forward[..., 1], torch.hypot(forward[..., 0], forward[..., 2]))
+    joints = seen(rays(joints_2d, K)) / half[..., None, None]
+    return joints, torch.stack([half.log(), tilt], dim=-1), rotation
+
+
+def solve_root(
+    joints_3d: Tensor,
+    joints_2d: Tensor,
+    weights: Tensor,
+    K: Tensor,
+    covariance: Tensor | None = None,
+    height: Tensor | None = None,
+    height_variance: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Where the pelvis must be for the sized skeleton to project onto the 2D joints.
+
+    Weighted linear least squares: joint X + t seen along the ray (a, b, 1) gives
+    x + tx = a (z + tz) and y + ty = b (z + tz). The variance is that of the solution when each
+    joint strays by its keypoint's covariance plus the scatter of the residuals, and, as the place
+    scales with the skeleton, by the height's relative variance times the place squared.
+
+    Args:
+        joints_3d: (..., J, 3) metres from the pelvis, camera axes.
+        joints_2d: (..., J, 2) pixels without distortion; NaN where unseen.
+        weights: (..., J), at least 0; 0 leaves a joint out.
+        K: (..., 3, 3) camera matrix.
+        covariance: (..., J, 2, 2) of the 2D joints, pixels squared; None: exact.
+        height, height_variance: (...,) m and m^2 of the size given to the skeleton; None: exact.
+
+    Returns:
+        root (..., 3) m and its variance (..., 3) m^2 along the axes. NaN with fewer than
+        MIN_ROOT_JOINTS joints, or where no place in front of the camera fits.
+    """
+    dtype = joints_3d.dtype
+    joints_3d, joints_2d, weights, K = (v.double() for v in (joints_3d, joints_2d, weights, K))
+    used = joints_2d.isfinite().all(-1) & joints_3d.isfinite().all(-1) & (weights > 0)
+    weights = torch.where(used, weights, 0.0)
+    solid = torch.where(used[..., None], joints_3d, 0.0)
+    directions = rays(torch.where(used[..., None], joints_2d, 0.0), K)[..., :2]
+
+    rows = solid.new_zeros(*directions.shape, 3)  # (..., J, 2, 3)
+    rows[..., 0, 0] = 1
+    rows[..., 1, 1] = 1
+    rows[..., 2] = -directions
+    target = directions * solid[..., 2:] - solid[..., :2]
+    weighted = weights[..., None, None] * rows
+    normal = torch.einsum("...jki,...jkl->...il", weighted, rows)
+    inverse, failed = torch.linalg.inv_ex(normal)
+    # Seen in one and the same direction, joints tell no distance.
+    size = torch.diagonal(normal, dim1=-2, dim2=-1).mean(-1)
+    spread = torch.linalg.det(normal) > _MIN_SPREAD * size**3
+    root = torch.einsum("...il,...jkl,...jk->...i", inverse, weighted, target)
+
+    count = used.sum(-1)
+    residual = (rows @ root[..., None, :, None]).squeeze(-1) - target
+    total = weights.sum(-1).clamp_min(1e-12)
+    scatter = (weights[..., None] * residual.square()).sum((-2, -1)) / (2 * total)
+    scatter = scatter * 2 * count / (2 * count - 3).clamp_min(1)
+    noise = scatter[..., None, None, None] * torch.eye(2, dtype=torch.float64, device=K.device)
+    if covariance is not None:
+        # Metres at the joint's depth for one pixel: the residual is depth times the ray's error.
+        depth = solid[..., 2] + root[..., None, 2]
+        metres = depth[..., None] / torch.diagonal(K, dim1=-2, dim2=-1)[..., None, :2]
+        known = torch.where(used[..., None, None], covariance.double(), 0.0)
+        noise = noise + metres[..., :, None] * known * metres[..., None, :]
+    gain = torch.einsum("...il,...jkl->...jki", inverse, weighted)
+    variance = torch.einsum("...jki,...jkm,...jmi->...i", gain, noise, gain)
+    if height is not None and height_variance is not None:
+        relative = height_variance.double() / height.double().square()
+        variance = variance + relative[..., None] * root.square()
+
+    good = (failed == 0) & spread & (count >= MIN_ROOT_JOINTS) & (root[..., 2] > 0)
+    nan = torch.full_like(root, torch.nan)
+    good = good[..., None]
+    return torch.where(good, root, nan).to(dtype), torch.where(good, variance, nan).to(dtype)

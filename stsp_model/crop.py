@@ -1,0 +1,98 @@
+"""Crops: from a box in the image to the network's input, and pixels there and back.
+
+A box x0 y0 x1 y1 holds continuous pixel coordinates of its edges, so a whole image of width W
+spans -0.5 to W - 0.5; a crop of width w spans the box in the same way.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypeVar
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+MARGIN = 1.35  # side of the crop over the longer side of the tight box, as in the LSP protocol
+BORDER_BGR = (104, 116, 124)  # ImageNet's mean colour: about zero once normalised
+_REDUCE_FROM = 2.0  # bilinear sampling skips pixels when it shrinks by more than this
+
+FloatArray = npt.NDArray[np.float64]
+Image = npt.NDArray[np.uint8]
+Points = TypeVar("Points", FloatArray, torch.Tensor)
+
+
+def whole_image(width: int, height: int) -> FloatArray:
+    """The box (4,) of an image of this size."""
+    return np.array([-0.5, -0.5, width - 0.5, height - 0.5])
+
+
+def crop_box(boxes: npt.ArrayLike, size: tuple[int, int], margin: float = MARGIN) -> FloatArray:
+    """Boxes (..., 4) around tight boxes (..., 4), with a margin and the shape of the input.
+
+    Args:
+        boxes: tight boxes, in pixels.
+        size: (width, height) of the network's input; a square one makes the boxes square.
+        margin: crop's side over the tight box's, on the axis that fills it.
+    """
+    boxes = np.asarray(boxes, dtype=np.float64)
+    shape = np.asarray(size, dtype=np.float64)
+    centre = (boxes[..., :2] + boxes[..., 2:]) / 2
+    scale = ((boxes[..., 2:] - boxes[..., :2]) / shape).max(axis=-1, keepdims=True)
+    half = margin / 2 * scale * shape
+    return np.concatenate([centre - half, centre + half], axis=-1)
+
+
+def to_crop(points: Points, box: Points, size: Points) -> Points:
+    """Image pixels (..., 2) to pixels of the crop of `box` (..., 4), of size (2,) width, height."""
+    return (points - box[..., :2]) * (size / (box[..., 2:] - box[..., :2])) - 0.5
+
+
+def to_image(points: Points, box: Points, size: Points) -> Points:
+    """The inverse of `to_crop`: pixels of the crop to pixels of the image."""
+    return (points + 0.5) * ((box[..., 2:] - box[..., :2]) / size) + box[..., :2]
+
+
+def crop(image: Image, box: npt.ArrayLike, size: tuple[int, int]) -> Image:
+    """Cut `box` out of an image and resize it, filling with a neutral colour beyond the border.
+
+    Args:
+        image: (H, W, 3) or (H, W) uint8; may be read-only and strided.
+        box: (4,) in pixels; may reach outside the image.
+        size: (width, height) of the crop.
+
+    Returns:
+        (height, width, 3) or (height, width) uint8, never a view of `image`.
+    """
+    edges: FloatArray = np.array(box, dtype=np.float64)
+    border = BORDER_BGR if image.ndim == 3 else (sum(BORDER_BGR) // 3,)
+    height, width = image.shape[:2]
+    shrink = float(((edges[2:] - edges[:2]) / size).min())
+    # Only what the box covers is touched, plus what the interpolation reaches for.
+    reach = 1 + math.ceil(shrink)
+    x0, y0 = np.clip(np.floor(edges[:2]) - reach, 0, (width, height)).astype(np.int64)
+    x1, y1 = np.clip(np.ceil(edges[2:]) + reach + 1, 0, (width, height)).astype(np.int64)
+    if x0 >= x1 or y0 >= y1:
+        return np.full((size[1], size[0], *image.shape[2:]), border, dtype=np.uint8)
+    part: Any = np.ascontiguousarray(image[y0:y1, x0:x1])
+    edges = edges - (x0, y0, x0, y0)
+    if shrink > _REDUCE_FROM:
+        # Averages whole blocks of pixels first; the rest, at most a factor of two, is bilinear.
+        full = np.array(part.shape[1::-1])
+        reduced = np.maximum(full // int(shrink), 1)
+        part = cv2.resize(part, reduced.tolist(), interpolation=cv2.INTER_AREA)
+        edges = (edges + 0.5) * np.tile(reduced / full, 2) - 0.5
+    scale = np.asarray(size) / (edges[2:] - edges[:2])
+    matrix = np.array([[scale[0], 0, 0], [0, scale[1], 0]])
+    # The crop's pixel (0, 0) is half a crop pixel inside the box's corner.
+    matrix[:, 2] = -edges[:2] * scale - 0.5
+    cut: Any = cv2.warpAffine(
+        part,
+        matrix,
+        (size[0], size[1]),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=border,
+    )
+    return cut

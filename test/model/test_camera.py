@@ -1,0 +1,257 @@
+"""Cameras undistort what they distort; the virtual camera and the root agree with geometry."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import lsq_linear
+from scipy.spatial.transform import Rotation
+
+from stsp_model.camera import Camera, solve_root, virtual_camera
+
+K = np.array([[600.0, 0, 319.5], [0, 590.0, 239.5], [0, 0, 1]])
+LENSES = {
+    "plumb_bob": [-0.3, 0.1, 0.001, -0.001, 0.0],
+    "rational_polynomial": [0.2, -0.05, 0.0005, 0.0003, 0.01, 0.5, 0.01, 0.02],
+    "equidistant": [0.02, -0.01, 0.003, -0.001],
+}
+
+
+def camera(model="plumb_bob"):
+    return Camera(K, 640, 480, LENSES[model], model)
+
+
+@pytest.mark.parametrize("model", LENSES)
+def test_distort_inverts_undistort_over_the_whole_image(model):
+    u, v = np.meshgrid(np.linspace(0, 639, 9), np.linspace(0, 479, 7))
+    points = np.stack([u, v], axis=-1)
+    straight = camera(model).undistort(points)
+    assert np.abs(straight - points).max() > 5
+    np.testing.assert_allclose(camera(model).distort(straight), points, atol=2e-3)
+
+
+def test_plumb_bob_by_hand():
+    # One radial term: r = 0.5 goes to 0.5 (1 - 0.2 * 0.25) = 0.475.
+    lens = Camera(K, 640, 480, [-0.2, 0, 0, 0], "plumb_bob")
+    np.testing.assert_allclose(lens.distort([319.5 + 300, 239.5]), [319.5 + 285, 239.5])
+    np.testing.assert_allclose(lens.undistort([319.5 + 285, 239.5]), [319.5 + 300, 239.5])
+
+
+def test_equidistant_by_hand():
+    # Without coefficients the fisheye's radius is the angle itself.
+    lens = Camera(K, 640, 480, np.zeros(4), "equidistant")
+    angle = np.pi / 6
+    expected = [319.5 + 600 * np.tan(angle), 239.5]
+    np.testing.assert_allclose(lens.undistort([319.5 + 600 * angle, 239.5]), expected, rtol=1e-9)
+
+
+def test_unknown_points_stay_unknown_and_shape_is_kept():
+    points = np.array([[[100.0, 50.0], [np.nan, 20.0]]])
+    straight = camera().undistort(points)
+    assert straight.shape == (1, 2, 2)
+    assert np.isfinite(straight[0, 0]).all()
+    assert np.isnan(straight[0, 1]).all()
+
+
+def test_a_ray_the_lens_cannot_see_is_nan():
+    # r (1 - 0.3 r^2) turns back at r = 1.05: 1.5 would land where 0.53 belongs.
+    lens = Camera(K, 640, 480, [-0.3, 0, 0, 0])
+    assert np.isnan(lens.distort([319.5 + 600 * 1.5, 239.5])).all()
+    assert np.isfinite(lens.distort([319.5 + 600 * 0.53, 239.5])).all()
+
+
+@pytest.mark.parametrize("empty", [None, [], [0, 0, 0, 0, 0]])
+def test_without_distortion_points_pass_through(empty):
+    lens = Camera(K, 640, 480, empty)
+    assert lens.D is None
+    assert lens.undistort([3.25, 4.5]).tolist() == [3.25, 4.5]
+
+
+def test_undistorted_box_holds_the_undistorted_edge_middles():
+    box = camera("equidistant").undistort_boxes([[500.0, 300, 640, 480]])[0]
+    middle = camera("equidistant").undistort([640.0, 390])
+    assert box[2] == pytest.approx(middle[0])
+    assert (box[2:] > box[:2]).all()
+
+
+def test_scaling_keeps_every_pixels_ray():
+    half = camera().scaled(320, 240)
+    assert (half.width, half.height) == (320, 240)
+    # The centre of the 2x2 block (0..1, 0..1) is the centre of pixel (0, 0) of the half image.
+    full, small = np.linalg.inv(K) @ [0.5, 0.5, 1], np.linalg.inv(half.K) @ [0, 0, 1]
+    np.testing.assert_allclose(small, full, atol=1e-12)
+
+
+def test_guessed_camera_sees_sixty_degrees_and_says_so():
+    guess = Camera.guess(480, 640)
+    left, right = (np.linalg.inv(guess.K) @ [0, v, 1] for v in (-0.5, 639.5))
+    assert np.degrees(np.arctan(right[1]) - np.arctan(left[1])) == pytest.approx(60)
+    assert guess.assumed
+    assert guess.scaled(240, 320).assumed
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"K": np.eye(4)}, r"K has shape \(4, 4\)"),
+        ({"K": np.zeros((3, 3))}, "K has focal lengths"),
+        ({"K": K * np.nan}, "K holds values that are not finite"),
+        ({"K": K + np.eye(3, k=1)}, "K is .* expected"),
+        ({"width": 0}, "width is 0"),
+        ({"height": 1.5}, "height is 1.5"),
+        ({"D": [0.1, 0.2]}, "D has 2 values, expected 4 or 5 for plumb_bob"),
+        ({"D": [np.inf] * 5}, "D holds values"),
+        ({"D": [0.1] * 5, "distortion_model": "thin"}, "distortion_model is 'thin'"),
+    ],
+)
+def test_a_camera_that_cannot_be_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        Camera(**{"K": K, "width": 640, "height": 480, **change})
+
+
+def test_camera_keeps_its_own_copy_of_the_matrix():
+    mine = K.copy()
+    lens = Camera(mine, 640, 480)
+    mine[0, 0] = 1
+    assert lens.K[0, 0] == 600
+    with pytest.raises(ValueError, match="read-only"):
+        lens.K[0, 0] = 1
+
+
+def skeleton(rng, place):
+    """Root-relative joints and their exact pixels at a place."""
+    joints = rng.normal(scale=0.4, size=(17, 3))
+    joints[0] = 0
+    pixels = (joints + place) @ K.T
+    return joints, pixels[:, :2] / pixels[:, 2:]
+
+
+def tensors(*arrays):
+    return tuple(torch.as_tensor(np.array(a), dtype=torch.float64) for a in arrays)
+
+
+def test_virtual_camera_at_the_centre_by_hand():
+    joints = [[319.5, 239.5], [379.5, 239.5], [319.5, 180.5]]
+    boxes = [259.5, 180.5, 379.5, 298.5]  # half sides 60 / 600 and 59 / 590
+    seen, extras, rotation = virtual_camera(*tensors(joints, boxes, K))
+    np.testing.assert_allclose(seen, [[0, 0], [1, 0], [0, -1]], atol=1e-12)
+    np.testing.assert_allclose(extras, [np.log(0.1), 0], atol=1e-12)
+    np.testing.assert_allclose(rotation, np.eye(3), atol=1e-12)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(-0.5, 0.5), st.floats(-0.5, 0.5))
+@settings(max_examples=40, deadline=None)
+def test_what_the_virtual_camera_sees_depends_on_the_turn_only_by_its_rotation(seed, pan, tilt):
+    """Turning a body together with the line of sight leaves the normalised joints in place."""
+    rng = np.random.default_rng(seed)
+    turn = Rotation.from_euler("YX", [pan, tilt]).as_matrix()  # never rolls
+    body = rng.normal(scale=0.3, size=(17, 3)) + np.array([0, 0, 4])
+    # Four points span a box whose centre is on the line of sight.
+    views = []
+    for matrix in (np.eye(3), turn):
+        centre = K @ matrix @ [0, 0, 1]
+        centre = centre[:2] / centre[2]
+        pixels = body @ matrix.T @ K.T
+        box = np.concatenate([centre - 50, centre + 50])
+        views.append(virtual_camera(*tensors(pixels[:, :2] / pixels[:, 2:], box, K)))
+    (plain, plain_extras, _), (turned, extras, rotation) = views
+    scale = torch.exp(extras[0] - plain_extras[0])  # pixels cover less angle off the axis
+    np.testing.assert_allclose(turned * scale, plain, atol=1e-9)
+    np.testing.assert_allclose(rotation, turn, atol=1e-9)
+    assert extras[1] == pytest.approx(-tilt, abs=1e-9)  # positive downwards
+
+
+def test_virtual_camera_works_on_batches_and_keeps_nan():
+    joints = torch.full((2, 3, 17, 2), 200.0)
+    joints[1, 2, 5] = torch.nan
+    boxes = torch.tensor([100.0, 100, 300, 400]).expand(2, 3, 4)
+    seen, extras, rotation = virtual_camera(joints, boxes, torch.tensor(K, dtype=torch.float32))
+    assert seen.shape == (2, 3, 17, 2)
+    assert extras.shape == (2, 3, 2)
+    assert rotation.shape == (2, 3, 3, 3)
+    assert seen[1, 2, 5].isnan().all()
+    assert seen.isnan().sum() == 2
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=40, deadline=None)
+def test_root_of_exact_joints_is_exact(seed):
+    rng = np.random.default_rng(seed)
+    place = np.array([rng.uniform(-1, 1), rng.uniform(-1, 1), rng.uniform(2, 8)])
+    joints, pixels = skeleton(rng, place)
+    root, variance = solve_root(*tensors(joints, pixels, np.ones(17), K))
+    np.testing.assert_allclose(root, place, atol=1e-8)
+    assert (variance < 1e-12).all()
+
+
+def test_root_equals_scipy_on_noisy_weighted_joints():
+    rng = np.random.default_rng(3)
+    joints, pixels = skeleton(rng, [0.3, -0.2, 4])
+    pixels = pixels + rng.normal(scale=3, size=pixels.shape)
+    weights = rng.uniform(0.1, 1, size=17)
+    rays = (pixels - K[:2, 2]) / K[[0, 1], [0, 1]]
+    rows, target = [], []
+    for joint, ray, weight in zip(joints, rays, weights, strict=True):
+        for axis in range(2):
+            row = np.zeros(3)
+            row[axis], row[2] = 1, -ray[axis]
+            rows.append(np.sqrt(weight) * row)
+            target.append(np.sqrt(weight) * (ray[axis] * joint[2] - joint[axis]))
+    expected = lsq_linear(np.array(rows), np.array(target)).x
+    root, _ = solve_root(*tensors(joints, pixels, weights, K))
+    np.testing.assert_allclose(root, expected, atol=1e-9)
+
+
+def test_root_variance_matches_the_scatter_of_many_draws():
+    rng = np.random.default_rng(5)
+    joints, pixels = skeleton(rng, [0.3, -0.2, 4])
+    draws = pixels + rng.normal(scale=2, size=(2000, 17, 2))
+    covariance = np.broadcast_to(4 * np.eye(2), (2000, 17, 2, 2))
+    many = np.broadcast_to(joints, (2000, 17, 3))
+    root, by_residual = solve_root(*tensors(many, draws, np.ones((2000, 17)), K))
+    spread = root.numpy().var(axis=0)
+    # The residuals alone tell the whole variance; covariance given besides doubles it.
+    np.testing.assert_allclose(by_residual.mean(0), spread, rtol=0.15)
+    _, both = solve_root(*tensors(many, draws, np.ones((2000, 17)), K, covariance))
+    np.testing.assert_allclose(both.mean(0), 2 * spread, rtol=0.15)
+
+
+def test_root_scales_with_height_and_its_variance_adds_up():
+    rng = np.random.default_rng(6)
+    joints, pixels = skeleton(rng, [0.4, -0.2, 4])
+    root, _ = solve_root(*tensors(1.5 * joints, pixels, np.ones(17), K))
+    np.testing.assert_allclose(root, [0.6, -0.3, 6], atol=1e-8)
+    _, variance = solve_root(
+        *tensors(joints, pixels, np.ones(17), K), None, *tensors(1.2, 0.0144)
+    )  # 10 % of the height is 10 % of the place
+    np.testing.assert_allclose(variance, [0.0016, 0.0004, 0.16], atol=1e-9)
+
+
+def test_joints_without_weight_or_place_do_not_count():
+    rng = np.random.default_rng(7)
+    joints, pixels = skeleton(rng, [0, 0, 3])
+    weights = np.ones(17)
+    pixels[2], weights[2] = (5000, 5000), 0
+    pixels[3] = np.nan
+    root, _ = solve_root(*tensors(joints, pixels, weights, K))
+    np.testing.assert_allclose(root, [0, 0, 3], atol=1e-8)
+
+
+def test_root_is_unknown_when_nothing_determines_it():
+    rng = np.random.default_rng(8)
+    joints, pixels = skeleton(rng, [0, 0, 3])
+    few = np.zeros(17)
+    few[:3] = 1
+    mirrored = joints * [-1, -1, 1]  # fits only behind the camera
+    together = np.full((17, 2), 200.0)
+    root, variance = solve_root(
+        *tensors(
+            np.stack([joints, mirrored, joints, joints]),
+            np.stack([pixels, pixels, together, pixels]),
+            np.stack([few, np.ones(17), np.ones(17), np.ones(17)]),
+            K,
+        )
+    )
+    assert root.isnan().all(dim=-1).tolist() == [True, True, True, False]
+    assert variance.isnan().all(dim=-1).tolist() == [True, True, True, False]

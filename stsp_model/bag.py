@@ -1,0 +1,259 @@
+"""Read and write ROS 2 bags (MCAP or SQLite) with `rosbags`, on machines with or without ROS."""
+
+from __future__ import annotations
+
+import functools
+import importlib.resources
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from rosbags.highlevel import AnyReader
+from rosbags.interfaces import Connection
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from rosbags.typesys.store import Typestore
+
+SKELETONS_TYPE = "stsp/msg/Skeleton3DArray"
+IMAGE_TYPE = "sensor_msgs/msg/Image"
+COMPRESSED_IMAGE_TYPE = "sensor_msgs/msg/CompressedImage"
+CAMERA_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
+
+_BAG_VERSION: Literal[8] = 8  # of metadata.yaml; Humble cannot read 9
+_STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
+
+
+class BagError(ValueError):
+    """A bag that cannot be read or written, or lacks what is asked of it."""
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic of a bag: its name, message type and number of messages."""
+
+    name: str
+    type: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """A message as it stands in a bag: CDR bytes and the time at which it was logged (ns)."""
+
+    topic: str
+    type: str
+    log_time: int
+    data: bytes
+
+
+def message_definitions() -> dict[str, str]:
+    """The text of this package's .msg files by type, for example "stsp/msg/Skeleton3D"."""
+    folder: Any = Path(__file__).resolve().parent.parent / "msg"
+    if not folder.is_dir():  # installed: the same files are package data
+        folder = importlib.resources.files("stsp_model.msg")
+    return {
+        f"stsp/msg/{file.name[: -len('.msg')]}": file.read_text(encoding="utf-8")
+        for file in sorted(folder.iterdir(), key=lambda file: file.name)
+        if file.name.endswith(".msg")
+    }
+
+
+@functools.cache
+def typestore() -> Typestore:
+    """The message types of ROS 2 and of this package, as classes, with their CDR encoding."""
+    store = get_typestore(Stores.ROS2_JAZZY)
+    types: dict[str, Any] = {}
+    for name, text in message_definitions().items():
+        types.update(get_types_from_msg(text, name))
+    store.register(types)
+    return store
+
+
+def stamp_nanoseconds(message: Any) -> int:
+    """The header stamp of a message in nanoseconds."""
+    return int(message.header.stamp.sec) * 1_000_000_000 + int(message.header.stamp.nanosec)
+
+
+class BagReader:
+    """An open bag: a rosbag2 folder, or a single .mcap or .db3 file. Use it in a `with` block.
+
+    Message types come from the bag itself where it holds them, else from `typestore`. Any damage
+    is a BagError that names the bag, when opening or at the message concerned.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.exists():
+            raise BagError(f"bag {self.path} does not exist")
+        if self.path.is_dir() and not (self.path / "metadata.yaml").exists():
+            files = sorted(f.name for s in ("*.mcap", "*.db3") for f in self.path.glob(s))
+            hint = f"; pass {self.path / files[0]} to read that file alone" if files else ""
+            raise BagError(f"{self.path} is no bag: it has no metadata.yaml{hint}")
+        if not self.path.is_dir() and self.path.suffix not in (".mcap", ".db3"):
+            raise BagError(
+                f"{self.path} is no bag: expected a rosbag2 folder, or a .mcap or .db3 file"
+            )
+        try:
+            self._reader = AnyReader([self.path], default_typestore=typestore())
+            self._reader.open()
+        except Exception as error:  # damage shows as whatever the parsing code stumbles over
+            raise self._unreadable(error) from error
+        self.topics = {
+            name: Topic(name, info.msgtype or "", info.msgcount)
+            for name, info in self._reader.topics.items()
+        }
+
+    def _unreadable(self, error: Exception) -> BagError:
+        return BagError(f"bag {self.path} cannot be read, it may be cut off or damaged: {error!r}")
+
+    def records(self, topics: Collection[str] | None = None) -> Iterator[Record]:
+        """Messages of `topics` (all if None) in the order in which they were logged.
+
+        That is the order in which a live subscriber got them, so late stamps come late here too.
+        Raises BagError for a topic that is not in the bag, and at a damaged message.
+        """
+        wanted = list(self.topics) if topics is None else topics
+        for name in wanted:
+            if name not in self.topics:
+                raise BagError(
+                    f"bag {self.path} has no topic {name}, but {', '.join(self.topics) or 'none'}"
+                )
+        connections = [c for c in self._reader.connections if c.topic in wanted]
+        if not connections:
+            return
+        messages = self._reader.messages(connections)
+        while True:
+            try:
+                connection, log_time, data = next(messages)
+            except StopIteration:
+                return
+            except Exception as error:
+                raise self._unreadable(error) from error
+            yield Record(connection.topic, connection.msgtype, log_time, bytes(data))
+
+    def decode(self, record: Record) -> Any:
+        """The message of a record, as an object with the fields of its ROS type."""
+        try:
+            return self._reader.deserialize(record.data, record.type)
+        except Exception as error:
+            raise BagError(
+                f"a message on {record.topic} in bag {self.path} does not decode as {record.type}: "
+                f"{error!r}"
+            ) from error
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def __enter__(self) -> BagReader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def image_topic(reader: BagReader, wanted: str | None = None) -> str:
+    """The topic of a bag that holds its images, raw or compressed.
+
+    `wanted` names it where there are several. Of a topic and its /compressed sibling the raw one
+    is taken. Raises BagError when there is none, or more than one to choose from.
+    """
+    found = [
+        t.name for t in reader.topics.values() if t.type in (IMAGE_TYPE, COMPRESSED_IMAGE_TYPE)
+    ]
+    if wanted is not None:
+        if wanted in found:
+            return wanted
+        raise BagError(
+            f"bag {reader.path} has no images on {wanted}; "
+            f"it has images on: {', '.join(found) or 'no topic'}"
+        )
+    filled = [name for name in found if reader.topics[name].count]
+    cameras = [
+        name
+        for name in filled
+        if not name.endswith("/compressedDepth")
+        and name.removesuffix("/compressed") not in set(filled) - {name}
+    ]
+    if not cameras:
+        raise BagError(
+            f"bag {reader.path} holds no images; its topics: {', '.join(reader.topics) or 'none'}"
+        )
+    if len(cameras) > 1:
+        raise BagError(
+            f"bag {reader.path} has images on several topics ({', '.join(cameras)}); "
+            "say which with --image-topic"
+        )
+    return cameras[0]
+
+
+def camera_info_topic(reader: BagReader, image: str) -> str | None:
+    """The CameraInfo topic beside an image topic, the bag's only one if none is, or None."""
+    infos = [t.name for t in reader.topics.values() if t.type == CAMERA_INFO_TYPE and t.count]
+    sibling = image.removesuffix("/compressed").rpartition("/")[0] + "/camera_info"
+    if sibling in infos:
+        return sibling
+    return infos[0] if len(infos) == 1 else None
+
+
+class BagWriter:
+    """A new bag, a folder with one MCAP or SQLite file. Use it in a `with` block.
+
+    The bag is readable once it is closed. Raises BagError when `path` exists or `storage` is
+    neither "mcap" nor "sqlite3".
+    """
+
+    def __init__(self, path: str | Path, storage: str = "mcap") -> None:
+        self.path = Path(path)
+        if storage not in _STORAGES:
+            raise BagError(f"storage is {storage!r}; expected one of {', '.join(_STORAGES)}")
+        if self.path.exists():
+            raise BagError(f"{self.path} exists already and is not overwritten")
+        self._writer = Writer(self.path, version=_BAG_VERSION, storage_plugin=_STORAGES[storage])
+        self._writer.open()
+        self._connections: dict[str, Connection] = {}
+
+    @property
+    def file(self) -> Path:
+        """The storage file inside the folder."""
+        return next(f for f in self.path.iterdir() if f.suffix in (".mcap", ".db3"))
+
+    def add_topic(self, name: str, type: str) -> None:
+        """Declare a topic before writing to it. Raises BagError for an unknown message type."""
+        if type not in typestore().types:
+            raise BagError(f"message type {type!r} of topic {name} is unknown")
+        if name not in self._connections:
+            self._connections[name] = self._writer.add_connection(name, type, typestore=typestore())
+
+    def write(self, topic: str, log_time: int, data: bytes | memoryview) -> None:
+        """Append a message's CDR bytes as they are. `log_time` in ns."""
+        if topic not in self._connections:
+            raise BagError(f"topic {topic} has not been added to bag {self.path}")
+        self._writer.write(self._connections[topic], log_time, data)
+
+    def write_message(self, topic: str, log_time: int, message: Any) -> None:
+        """Append a message made of the classes in `typestore`. `log_time` in ns."""
+        if topic not in self._connections:
+            raise BagError(f"topic {topic} has not been added to bag {self.path}")
+        kind = self._connections[topic].msgtype
+        self.write(topic, log_time, typestore().serialize_cdr(message, kind))
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def __enter__(self) -> BagWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -22,6 +22,12 @@ def package_xml(tag: str) -> str:
     return text
 
 
+def requirements(file: str) -> list[str]:
+    """The requirements of a pip requirements file, without its comments."""
+    lines = (HERE / file).read_text(encoding="utf-8").splitlines()
+    return [line.split(" #")[0].strip() for line in lines if line and not line.startswith("#")]
+
+
 setup(
     name="stsp-pose",
     version=package_xml("version"),
@@ -42,5 +48,20 @@ setup(
         "safetensors>=0.4,<1",
         "torch>=2.4,<3",
     ],
+    extras_require={
+        # rclpy and the messages of ROS 2 Jazzy, for machines without ROS. Our own messages are then
+        # built into the environment from a checkout: python scripts/build_messages.py
+        "ros": requirements("requirements/ros-jazzy.txt"),
+        "synth": ["anny>=0.6,<0.7", "scipy>=1.10"],
+        "train": ["lightning-fabric>=2.4,<3", "scipy>=1.10"],  # SciPy reads the data sets' .mat
+        "deploy": ["onnx>=1.16,<2", "onnxruntime>=1.18,<2", "openvino>=2024.3"],
+        "report": ["matplotlib>=3.7,<4"],
+        "test": [
+            "hypothesis>=6.100,<7",
+            "mcap-ros2-support>=0.5.7,<0.7",
+            "pytest>=7.4",
+            "scipy>=1.10",
+        ],
+    },
     entry_points={"console_scripts": ["stsp = stsp_model.cli:main"]},
 )

@@ -1,7 +1,7 @@
 """Build the messages of msg/ with CMake into the virtual environment whose Python runs this file.
 
 scripts/set_up.py calls it; by hand it serves any virtual environment that holds the packages of
-requirements/ros-*.txt. The ROS wheels set up LD_LIBRARY_PATH when their Python starts, and CMake and
+requirements/ros-*.txt. The ROS wheels set LD_LIBRARY_PATH when their Python starts, and CMake and
 the generators it runs need it, so CMake is started from here and not from a shell.
 """
 

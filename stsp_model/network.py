@@ -1,0 +1,313 @@
+"""STSP-Net: EPE, GSR, TMP and the finder put together, and the presets of their sizes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from .camera import Camera
+from .crop import to_image
+from .epe import EPE, Observation
+from .finder import FINDER_SIZE, Finder
+from .hrnet import HRNetSize
+from .lifter import BODY_FRAMES, MAX_GAP, Keypoints, Lifted, Lifter, TrackState
+from .skeleton import JOINT_COUNT
+
+SUBJECT_HEIGHT_RANGE = (0.5, 2.5)  # metres
+# 2D joints from elsewhere come without a covariance: this deviation, in half box sides, is about
+# half a heat-map cell.
+_NOMINAL_DEVIATION = 0.03
+_LIFT_FRAMES = 512  # per pass of `lift`, so that its memory is bounded
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What distinguishes one network from another; `dataclasses.replace` makes an ablation.
+
+    backbone: HRNet's sizes. crop: side of EPE's square input, pixels.
+    literal_motion: eq. 4 as printed. context: False for GSR as printed (eq. 10-13).
+    """
+
+    name: str
+    backbone: HRNetSize
+    crop: int
+    literal_motion: bool = False
+    context: bool = True
+
+
+# The crop's side: 192 px keep edge below 0.4 GMAC (0.37), 256 and 384 are what the authors of
+# HRNet trained W32 and W48 with (longer side).
+PRESETS: dict[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            "edge",
+            HRNetSize((16, 32, 64, 128), 32, 16, layer1_blocks=2, modules=(1, 2, 1), blocks=2),
+            192,
+        ),
+        Preset("base", HRNetSize((32, 64, 128, 256)), 256),
+        Preset("large", HRNetSize((48, 96, 192, 384)), 384),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Clip:
+    """B tracks of T frames, for `STSPNet.forward`.
+
+    crops (B, T, 3, H, W): RGB, 0..1; saliency (B, T, 1, H/4, W/4).
+    crop_boxes (B, T, 4): what part of the image the crops show, x0 y0 x1 y1 pixels.
+    boxes (B, T, 4): tight boxes, pixels. K (3, 3), (B, 3, 3) or (B, T, 3, 3); images without
+    distortion. stamps (B, T): seconds, float64.
+    valid (B, T): bool, see `Lifter.clip`. subject_height (B,): metres, NaN for unknown.
+    """
+
+    crops: Tensor
+    saliency: Tensor
+    crop_boxes: Tensor
+    boxes: Tensor
+    K: Tensor
+    stamps: Tensor
+    valid: Tensor | None = None
+    subject_height: Tensor | None = None
+
+
+def image_keypoints(observation: Observation, crop_boxes: Tensor) -> Keypoints:
+    """What was seen in crops, in pixels of the image they were cut from.
+
+    Args:
+        observation: of N crops.
+        crop_boxes: (N, 4) x0 y0 x1 y1, pixels.
+    """
+    height, width = (4 * side for side in observation.heatmaps.shape[-2:])
+    size = crop_boxes.new_tensor([width, height])
+    scale = (crop_boxes[:, 2:] - crop_boxes[:, :2]) / size
+    joints = to_image(observation.joints, crop_boxes.unsqueeze(1), size)
+    spread = scale.unsqueeze(-1) * scale.unsqueeze(-2)
+    covariance = observation.covariance * spread.unsqueeze(1)
+    return Keypoints(joints, observation.mass, covariance, observation.features)
+
+
+class STSPNet(nn.Module):
+    """STSP-Net (Liu et al. 2025): keypoints, skeleton and temporal module, and the finder.
+
+    Args:
+        preset: name in PRESETS, or a Preset.
+        seed: of the initial weights. The caller's random state is left alone.
+
+    Attributes:
+        preset: the Preset.
+        input_size: (width, height) of a crop. finder_size: of a letterboxed frame.
+        trained: whether the weights were trained; note: how.
+
+    Raises:
+        ValueError: if there is no such preset.
+    """
+
+    def __init__(self, preset: str | Preset = "edge", seed: int = 0) -> None:
+        super().__init__()
+        if isinstance(preset, str):
+            if preset not in PRESETS:
+                raise ValueError(f"preset is {preset!r}, expected one of {', '.join(PRESETS)}")
+            preset = PRESETS[preset]
+        self.preset = preset
+        self.input_size = (preset.crop, preset.crop)
+        self.finder_size = FINDER_SIZE
+        self.trained = False
+        self.note = ""
+        with torch.random.fork_rng(devices=[]):
+            # Not torch.manual_seed: that seeds the accelerators as well.
+            torch.default_generator.manual_seed(seed)
+            self.finder = Finder()
+            self.epe = EPE(preset.backbone, preset.literal_motion)
+            self.lifter = Lifter(preset.backbone.widths[0], preset.context)
+        # A quarter to a third faster on CPUs, where narrow convolutions are bound by memory.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def find_people(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Where people are in whole frames; `finder.decode_people` makes boxes of it.
+
+        Args:
+            frames: (N, 3, h, w) RGB, 0..1, letterboxed to `finder_size`.
+
+        Returns:
+            centres (N, h/8, w/8) logits and distances (N, 4, h/8, w/8) to the box's edges, pixels.
+        """
+        centres, distances = self.finder(frames.contiguous(memory_format=torch.channels_last))
+        return centres, distances
+
+    def observe(self, crops: Tensor, saliency: Tensor) -> Observation:
+        """2D joints in crops (N, 3, H, W) RGB 0..1, given motion saliency (N, 1, H/4, W/4)."""
+        observation = self.epe(crops.contiguous(memory_format=torch.channels_last), saliency)
+        assert isinstance(observation, Observation)
+        return observation
+
+    def lift_frame(
+        self,
+        keypoints: Keypoints,
+        boxes: Tensor,
+        K: Tensor,
+        stamp: float,
+        states: Sequence[TrackState],
+        subject_height: Tensor | None = None,
+        max_gap: float = MAX_GAP,
+    ) -> tuple[Lifted, list[TrackState]]:
+        """One frame of N tracks to 3D, in one batch; see `Lifter.step`."""
+        return self.lifter.step(keypoints, boxes, K, stamp, states, subject_height, max_gap)
+
+    def forward(self, clip: Clip, max_gap: float = MAX_GAP) -> tuple[Observation, Lifted]:
+        """Whole clips at once: the numbers that `observe` and `lift_frame` give frame by frame.
+
+        Returns:
+            the observation of B*T crops, and the poses (B, T, ...).
+        """
+        size = clip.stamps.shape
+        observation = self.observe(clip.crops.flatten(0, 1), clip.saliency.flatten(0, 1))
+        flat = image_keypoints(observation, clip.crop_boxes.flatten(0, 1))
+        assert flat.features is not None
+        keypoints = Keypoints(
+            flat.joints.unflatten(0, size),
+            flat.mass.unflatten(0, size),
+            flat.covariance.unflatten(0, size),
+            flat.features.unflatten(0, size),
+        )
+        lifted = self.lifter.clip(
+            keypoints, clip.boxes, clip.K, clip.stamps, clip.valid, clip.subject_height, max_gap
+        )
+        return observation, lifted
+
+    @torch.inference_mode()
+    def lift(
+        self,
+        joints_2d: npt.ArrayLike | Tensor,
+        stamps: npt.ArrayLike | Tensor,
+        camera: Camera,
+        confidence: npt.ArrayLike | Tensor | None = None,
+        subject_height: float | None = None,
+    ) -> npt.NDArray[np.float32]:
+        """3D poses from 2D joints of one person alone; causal: a pose never sees later frames.
+
+        Args:
+            joints_2d: (T, 17, 2) pixels of the image; NaN where a joint is missing.
+            stamps: (T,) seconds, increasing.
+            camera: the camera that saw them.
+            confidence: (T, 17), 0..1; 0 is missing. None: 1 for all.
+            subject_height: standing height in metres, 0.5 to 2.5; None or 0: estimated.
+
+        Returns:
+            (T, 17, 3) metres from the pelvis, camera axes; NaN for a frame without any joint.
+
+        Raises:
+            TypeError, ValueError: naming the argument that does not fit.
+        """
+        points, times, certainty = _checked(joints_2d, stamps, camera, confidence)
+        height = checked_height(subject_height)
+        points = camera.undistort(points)
+        there = np.isfinite(points).all(axis=-1) & (certainty > 0)
+        points[~there] = np.nan
+        result = np.full((len(points), JOINT_COUNT, 3), np.nan, np.float32)
+        frames = np.flatnonzero(there.any(axis=1))
+        points, times, certainty = points[frames], times[frames], certainty[frames]
+        corners = np.nanmin(points, axis=1), np.nanmax(points, axis=1)
+        # A lone joint has no extent; one pixel is the least a box can have.
+        centre = (corners[0] + corners[1]) / 2
+        half = np.maximum(corners[1] - corners[0], 1) / 2
+        boxes = np.concatenate([centre - half, centre + half], axis=-1)
+        # What a frame sees of the past is finite, so pieces that overlap by that much join exactly.
+        for start in range(0, len(frames), _LIFT_FRAMES):
+            first = max(start - BODY_FRAMES, 0)
+            piece = slice(first, start + _LIFT_FRAMES)
+            joints = self._lifted(
+                points[piece], certainty[piece], boxes[piece], times[piece], camera, height
+            )
+            result[frames[start : start + _LIFT_FRAMES]] = joints[start - first :]
+        return result
+
+    def _lifted(
+        self,
+        points: npt.NDArray[np.float64],
+        certainty: npt.NDArray[np.float64],
+        boxes: npt.NDArray[np.float64],
+        times: npt.NDArray[np.float64],
+        camera: Camera,
+        height: float | None,
+    ) -> npt.NDArray[np.float32]:
+        """`lift` for one piece of a clip."""
+        like = self.lifter.variance_scale
+        joints, mass, box, K = (
+            torch.from_numpy(x).to(like) for x in (points, certainty, boxes, camera.K.copy())
+        )
+        side = (box[:, 2:] - box[:, :2]).amax(dim=-1) / 2
+        variance = (side * _NOMINAL_DEVIATION).square()[:, None, None, None]
+        covariance = variance * torch.eye(2).to(like).expand(*mass.shape, 2, 2)
+        keypoints = Keypoints(joints.unsqueeze(0), mass.unsqueeze(0), covariance.unsqueeze(0))
+        lifted = self.lifter.clip(
+            keypoints,
+            box.unsqueeze(0),
+            K,
+            torch.from_numpy(times).to(like.device).unsqueeze(0),
+            subject_height=None if height is None else like.new_tensor([height]),
+        )
+        return np.asarray(lifted.joints[0].cpu().numpy(), np.float32)
+
+
+def checked_height(subject_height: float | None) -> float | None:
+    """The height in metres, or None if it is to be estimated (None or 0).
+
+    Raises:
+        TypeError: if it is no number; ValueError: if outside 0.5..2.5 m.
+    """
+    if subject_height is None:
+        return None
+    if isinstance(subject_height, bool) or not isinstance(
+        subject_height, (int, float, np.integer, np.floating)
+    ):
+        raise TypeError(f"subject_height is {subject_height!r}, expected metres or None")
+    height = float(subject_height)
+    low, high = SUBJECT_HEIGHT_RANGE
+    if height == 0:
+        return None
+    if not (math.isfinite(height) and low <= height <= high):
+        raise ValueError(f"subject_height is {height} m, expected 0 or {low} to {high}")
+    return height
+
+
+def _array(name: str, values: npt.ArrayLike | Tensor) -> npt.NDArray[np.float64]:
+    if isinstance(values, Tensor):
+        values = values.detach().cpu().numpy()
+    try:
+        return np.array(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} is no array of numbers: {error}") from None
+
+
+def _checked(
+    joints_2d: npt.ArrayLike | Tensor,
+    stamps: npt.ArrayLike | Tensor,
+    camera: Camera,
+    confidence: npt.ArrayLike | Tensor | None,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Arguments of `lift` as arrays, or an error that names the wrong one."""
+    if not isinstance(camera, Camera):
+        raise TypeError(f"camera is a {type(camera).__name__}, expected a Camera")
+    points, times = _array("joints_2d", joints_2d), _array("stamps", stamps)
+    if points.ndim != 3 or points.shape[1:] != (JOINT_COUNT, 2):
+        raise ValueError(f"joints_2d has shape {points.shape}, expected (T, {JOINT_COUNT}, 2)")
+    if times.shape != points.shape[:1]:
+        raise ValueError(f"stamps has shape {times.shape}, expected ({len(points)},)")
+    if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+        raise ValueError("stamps must be finite and increase from frame to frame")
+    if confidence is None:
+        return points, times, np.ones(points.shape[:2])
+    certainty = _array("confidence", confidence)
+    if certainty.shape != points.shape[:2]:
+        raise ValueError(f"confidence has shape {certainty.shape}, expected {points.shape[:2]}")
+    if not ((certainty >= 0) & (certainty <= 1)).all():
+        raise ValueError("confidence must lie within 0 and 1 everywhere")
+    return points, times, certainty

@@ -1,0 +1,138 @@
+"""TMP, the temporal module (eq. 17, 18, 21, 22): correct a pose by the poses before it.
+
+Eq. 19 and 20, the constraints on velocity and acceleration, are losses and stand in losses.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .epe import MASKED
+from .gsr import LOG_VARIANCE_RANGE, WIDTH
+from .skeleton import JOINT_COUNT
+
+TAU = 5  # past poses
+HEADS = 8
+ENCODER_LAYERS = 2
+_AGE_SCALES = (1 / 60, 1 / 15, 1 / 4, 1.0)  # s: from one frame of a fast camera to max_gap and on
+
+
+@dataclass(frozen=True)
+class History:
+    """GSR's poses of the past frames of N people, oldest first, camera axes, standing heights.
+
+    joints, log_variance (N, TAU, J, 3); age (N, TAU): seconds before the current frame;
+    known (N, TAU): bool. Where it is False the values are never looked at.
+    """
+
+    joints: Tensor
+    log_variance: Tensor
+    age: Tensor
+    known: Tensor
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, known: Tensor) -> Tensor:
+    """softmax(Q K^T / sqrt(d)) V with HEADS heads; keys (N, T, WIDTH) that aren't known get 0.
+
+    The mask is finite: where nothing is known at all the result is an average, never NaN.
+    """
+    query, key, value = (
+        x.unflatten(-1, (HEADS, WIDTH // HEADS)).transpose(1, 2) for x in (query, key, value)
+    )
+    scores = query @ key.transpose(-1, -2) * (WIDTH // HEADS) ** -0.5
+    weights = torch.where(known[:, None, None, :], scores, MASKED).softmax(dim=-1)
+    return (weights @ value).transpose(1, 2).flatten(2)
+
+
+class _EncoderLayer(nn.Module):
+    """Self-attention among the past frames and an MLP, each beside a shortcut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(WIDTH)
+        self.qkv = nn.Linear(WIDTH, 3 * WIDTH)
+        self.out = nn.Linear(WIDTH, WIDTH)
+        self.norm2 = nn.LayerNorm(WIDTH)
+        self.mlp = nn.Sequential(
+            nn.Linear(WIDTH, 2 * WIDTH), nn.ReLU(), nn.Linear(2 * WIDTH, WIDTH)
+        )
+
+    def forward(self, tokens: Tensor, known: Tensor) -> Tensor:
+        query, key, value = self.qkv(self.norm1(tokens)).chunk(3, dim=-1)
+        tokens = tokens + self.out(_attend(query, key, value, known))
+        return tokens + self.mlp(self.norm2(tokens))
+
+
+class TMP(nn.Module):
+    """A residual on GSR's pose from up to TAU past poses; exactly zero when there are none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed_pose = nn.Linear(2 * 3 * JOINT_COUNT, WIDTH)
+        self.embed_age = nn.Linear(2 * len(_AGE_SCALES), WIDTH)
+        self.encoder = nn.ModuleList(_EncoderLayer() for _ in range(ENCODER_LAYERS))
+        self.encoder_norm = nn.LayerNorm(WIDTH)
+        self.embed_joint = nn.Linear(WIDTH + 6, WIDTH)
+        self.to_query = nn.Linear(WIDTH, WIDTH)
+        self.to_key = nn.Linear(WIDTH, WIDTH)
+        self.to_value = nn.Linear(WIDTH, WIDTH)
+        last = nn.Linear(WIDTH, 6)
+        self.head = nn.Sequential(
+            nn.LayerNorm(2 * WIDTH), nn.Linear(2 * WIDTH, WIDTH), nn.ReLU(), last
+        )
+        # Training starts from GSR's own pose.
+        nn.init.normal_(last.weight, std=1e-3)
+        nn.init.zeros_(last.bias)
+
+    def forward(
+        self, nodes: Tensor, joints: Tensor, log_variance: Tensor, history: History
+    ) -> tuple[Tensor, Tensor]:
+        """Correct the current pose.
+
+        Eq. 17: the past poses, one token each with its age in seconds, go through a temporal
+        encoder. Eq. 18: cross-attention A_t = softmax(Q K^T / sqrt(d)) V from one query per joint,
+        made of the current frame, to those tokens. Eq. 21 and 22: the prediction head. A_t alone
+        holds history only, so the head sees the query beside it, and it gives a residual on GSR's
+        pose.
+
+        Args:
+            nodes: (N, J, WIDTH) of GSR.
+            joints, log_variance: (N, J, 3) GSR's pose, camera axes, units of standing height.
+            history: GSR's past poses.
+
+        Returns:
+            joints and log_variance (N, J, 3) in the same units; the arguments themselves, to the
+            bit, where nothing of the history is known.
+        """
+        attended, query = self._attended(nodes, joints, log_variance, history)
+        residual = self.head(torch.cat([attended, query], dim=-1))
+        gate = history.known.any(dim=1)[:, None, None]
+        residual = torch.where(gate, residual, 0.0)
+        moved = joints + residual[..., :3]
+        corrected = (log_variance + residual[..., 3:]).clamp(*LOG_VARIANCE_RANGE)
+        # The pelvis is the origin.
+        return moved - moved[:, :1], torch.where(gate, corrected, log_variance)
+
+    def _attended(
+        self, nodes: Tensor, joints: Tensor, log_variance: Tensor, history: History
+    ) -> tuple[Tensor, Tensor]:
+        known = history.known
+        past = torch.cat([history.joints, torch.exp(0.5 * history.log_variance)], dim=-1).flatten(2)
+        scales = torch.tensor(_AGE_SCALES, dtype=joints.dtype, device=joints.device)
+        age = history.age.unsqueeze(-1) / scales
+        # Saturating and growing shares tell 1/60 s from 1/30 s as well as 0.1 s from 2 s.
+        age = torch.cat([torch.exp(-age), torch.log1p(age)], dim=-1)
+        # Zero first: 0 times what an unknown frame holds need not be 0.
+        tokens = self.embed_pose(torch.where(known[..., None], past, 0.0))
+        tokens = tokens + self.embed_age(torch.where(known[..., None], age, 0.0))
+        for layer in self.encoder:
+            tokens = layer(tokens, known)
+        tokens = self.encoder_norm(tokens)
+
+        current = torch.cat([nodes, joints, torch.exp(0.5 * log_variance)], dim=-1)
+        query = self.embed_joint(current)
+        key, value = self.to_key(tokens), self.to_value(tokens)
+        return _attend(self.to_query(query), key, value, known), query

@@ -48,7 +48,8 @@ def draw_text(image: Image, text: str, origin: tuple[int, int], height: float) -
     """Write `text` on `image` in place, its baseline starting at `origin`, `height` px tall."""
     scale = height / 22.0  # the font's capitals are 22 px tall at scale 1
     thickness = max(1, round(height / 12.0))
-    for colour, width in ((_DARK, thickness + 2), (_PAPER, thickness)):
+    outline = thickness + 2 * max(1, round(height / 7.0))
+    for colour, width in ((_DARK, outline), (_PAPER, thickness)):
         cv2.putText(image, text, origin, _FONT, scale, colour, width, cv2.LINE_AA)
 
 
@@ -174,9 +175,10 @@ def contact_sheet(
     )
     if title:
         draw_text(sheet, title, (gap, round(0.68 * TITLE_HEIGHT)), 0.36 * TITLE_HEIGHT)
+    caption_height = max(9.0, width / 40)
     for index, (image, caption) in enumerate(tiles):
         y = top + gap + (index // columns) * (height + gap)
         x = gap + (index % columns) * (width + gap)
         sheet[y : y + height, x : x + width] = image
-        draw_text(sheet, caption, (x + 6, y + 20), 11.0)
+        draw_text(sheet, caption, (x + 6, y + round(1.7 * caption_height)), caption_height)
     return sheet

@@ -44,7 +44,7 @@ setup(
     install_requires=[
         "numpy>=1.26,<3",
         "opencv-python-headless>=4.5,<6",
-        "rosbags>=0.10,<0.12",
+        "rosbags>=0.11,<0.12",
         "safetensors>=0.4,<1",
         "torch>=2.4,<3",
     ],

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .epe import MASKED
+from .losses import bone_lengths
 from .skeleton import BONES, JOINT_COUNT
 
 WIDTH = 256
@@ -70,14 +71,6 @@ class FramePose:
     nodes: Tensor
     height: Tensor
     height_log_variance: Tensor
-
-
-def bone_lengths(joints: Tensor) -> Tensor:
-    """Lengths (..., 16) of the bones of poses (..., J, 3), in the order of `BONES`."""
-    parents, children = ([bone[i] for bone in BONES] for i in (0, 1))
-    # The floor keeps the gradient finite where two joints coincide.
-    squares = (joints[..., children, :] - joints[..., parents, :]).square().sum(dim=-1)
-    return squares.clamp_min(1e-12).sqrt()
 
 
 class GraphAttention(nn.Module):

@@ -15,12 +15,14 @@ from torch import Tensor, nn
 
 from .camera import virtual_camera
 from .epe import mass_logit
-from .gsr import GSR, LOG_VARIANCE_RANGE, FramePose, Keypoints2D, bone_lengths
+from .gsr import GSR, LOG_VARIANCE_RANGE, FramePose, Keypoints2D
+from .losses import bone_lengths
 from .skeleton import BONE_COUNT, BONES, JOINT_COUNT
 from .tmp import TAU, TMP, History
 
 MAX_GAP = 0.5  # s; after a longer pause between frames a track starts anew
 BODY_FRAMES = 60  # past frames, the current one included, behind bone lengths and height
+_MIN_BONE = 1e-6  # standing heights; a shorter bone has no direction
 _BODY = BONE_COUNT + 2  # bone lengths, height, log-variance of the height
 Data = TypeVar("Data")
 _REFERENCE_DEVIATION = 0.05  # standing heights; about 60 mm for a child
@@ -130,7 +132,7 @@ def with_bone_lengths(joints: Tensor, lengths: Tensor) -> Tensor:
     """Poses (..., J, 3) with the directions of their bones kept and `lengths` (..., 16)."""
     parents, children = ([bone[i] for bone in BONES] for i in (0, 1))
     bones = joints[..., children, :] - joints[..., parents, :]
-    scaled = bones * (lengths / bone_lengths(joints)).unsqueeze(-1)
+    scaled = bones * (lengths / bone_lengths(joints).clamp_min(_MIN_BONE)).unsqueeze(-1)
     return _bones_to_joints().to(joints) @ scaled
 
 

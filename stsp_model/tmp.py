@@ -1,6 +1,6 @@
-"""TMP, the temporal module (eq. 17, 18, 21, 22): correct a pose by the poses before it.
+"""TMP, the temporal module (eq. 17, 18, 21): correct a pose by the poses before it.
 
-Eq. 19 and 20, the constraints on velocity and acceleration, are losses and stand in losses.py.
+Eq. 19, 20 and 22, constraints on velocity and acceleration and their sum, stand in losses.py.
 """
 
 from __future__ import annotations
@@ -94,9 +94,8 @@ class TMP(nn.Module):
 
         Eq. 17: the past poses, one token each with its age in seconds, go through a temporal
         encoder. Eq. 18: cross-attention A_t = softmax(Q K^T / sqrt(d)) V from one query per joint,
-        made of the current frame, to those tokens. Eq. 21 and 22: the prediction head. A_t alone
-        holds history only, so the head sees the query beside it, and it gives a residual on GSR's
-        pose.
+        made of the current frame, to those tokens. Eq. 21: the prediction head. A_t alone holds
+        history only, so the head sees the query beside it, and it gives a residual on GSR's pose.
 
         Args:
             nodes: (N, J, WIDTH) of GSR.

@@ -1,0 +1,135 @@
+"""Graph attention follows the skeleton, and GSR looks at what is there only."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from stsp_model.gsr import GSR, HEADS, WIDTH, GraphAttention, Keypoints2D, adjacency
+from stsp_model.skeleton import BONES, INDEX, PARENTS
+
+CHANNELS = 6
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def random_keypoints(count: int = 3) -> Keypoints2D:
+    root = torch.randn(count, 17, 2, 2) * 0.05
+    return Keypoints2D(
+        joints=torch.randn(count, 17, 2) * 0.4,
+        extras=torch.tensor([[-1.5, 0.1]]).repeat(count, 1),
+        mass=torch.rand(count, 17),
+        covariance=root @ root.transpose(-1, -2),
+        missing=torch.zeros(count, 17, dtype=torch.bool),
+        features=torch.randn(count, 17, CHANNELS),
+        seen=torch.ones(count, dtype=torch.bool),
+    )
+
+
+def hops(start: int) -> dict[int, int]:
+    """Bones between `start` and every joint."""
+    distance = {start: 0}
+    while len(distance) < 17:
+        for a, b in (*BONES, *(bone[::-1] for bone in BONES)):
+            if a in distance:
+                distance.setdefault(b, distance[a] + 1)
+    return distance
+
+
+def test_the_graph_links_bones_and_every_joint_to_itself():
+    linked = adjacency()
+    assert linked.sum() == 17 + 2 * 16
+    assert torch.equal(linked, linked.T)
+    assert all(linked[j, j] and (j == 0 or linked[j, PARENTS[j]]) for j in range(17))
+
+
+def test_attention_rows_sum_to_one_and_follow_the_graph():
+    weights = GraphAttention().attention(torch.randn(4, 17, WIDTH) * 30)
+    assert weights.shape == (4, HEADS, 17, 17)
+    torch.testing.assert_close(weights.sum(dim=-1), torch.ones(4, HEADS, 17))
+    assert (weights[..., ~adjacency()] == 0).all()
+    assert (weights >= 0).all()
+
+
+def test_attention_is_that_of_the_equations():
+    layer = GraphAttention().double()
+    nodes = torch.randn(1, 17, WIDTH, dtype=torch.float64)
+    with torch.no_grad():
+        result = layer(nodes)[0].numpy()
+    W = layer.project.weight.detach().numpy().reshape(HEADS, WIDTH // HEADS, WIDTH)
+    a_target, a_source = layer.from_target.detach().numpy(), layer.from_source.detach().numpy()
+    h = nodes[0].numpy()
+    for head in range(HEADS):
+        for i in range(17):
+            near = [j for j in range(17) if hops(i)[j] <= 1]
+            both = [np.concatenate([W[head] @ h[i], W[head] @ h[j]]) for j in near]
+            e = np.array([np.concatenate([a_target[head], a_source[head]]) @ x for x in both])
+            e = np.where(e > 0, e, 0.2 * e)
+            alpha = np.exp(e) / np.exp(e).sum()
+            mixed = sum(w * (W[head] @ h[j]) for w, j in zip(alpha, near, strict=True))
+            expected = np.where(mixed > 0, mixed, np.expm1(mixed))
+            block = slice(head * WIDTH // HEADS, (head + 1) * WIDTH // HEADS)
+            np.testing.assert_allclose(result[i, block], expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("context", [False, True])
+def test_as_printed_a_joint_sees_two_bones_far_and_with_context_the_whole_pose(context):
+    network = GSR(CHANNELS, context).eval()
+    keypoints = random_keypoints(1)
+    wrist = INDEX["left_wrist"]
+    moved = replace(keypoints, joints=keypoints.joints.clone())
+    moved.joints[0, wrist] += 0.5
+    with torch.no_grad():
+        change = (network(moved).nodes - network(keypoints).nodes)[0].abs().amax(dim=-1)
+    distance = hops(wrist)
+    for joint in range(17):
+        assert (change[joint] > 0) == (context or distance[joint] <= 2)
+
+
+def test_the_pose_is_relative_to_the_pelvis_and_sized_within_bounds():
+    network = GSR(CHANNELS).eval()
+    with torch.no_grad():
+        pose = network(random_keypoints(5))
+    assert (pose.joints[:, 0] == 0).all()
+    assert pose.joints.shape == pose.log_variance.shape == (5, 17, 3)
+    assert ((pose.height > 0.45) & (pose.height < 2.25)).all()
+    assert pose.height_log_variance.shape == (5,)
+
+
+def test_what_a_missing_joint_holds_does_not_matter_but_that_it_is_missing_does():
+    network = GSR(CHANNELS).eval()
+    keypoints = random_keypoints(1)
+    missing = keypoints.missing.clone()
+    missing[0, 3] = True
+    first = replace(keypoints, missing=missing)
+    second = replace(first, joints=first.joints.clone(), mass=first.mass.clone())
+    second.joints[0, 3] = 7
+    second.mass[0, 3] = 1
+    with torch.no_grad():
+        assert torch.equal(network(first).joints, network(second).joints)
+        assert not torch.equal(network(first).joints, network(keypoints).joints)
+
+
+def test_visual_features_count_only_where_there_are_any():
+    network = GSR(CHANNELS).eval()
+    keypoints = random_keypoints(2)
+    blind = replace(keypoints, seen=torch.tensor([True, False]))
+    other = replace(blind, features=blind.features + torch.randn(17, CHANNELS))
+    with torch.no_grad():
+        change = (network(blind).joints - network(other).joints).abs().amax(dim=(1, 2))
+    assert change[0] > 0
+    assert change[1] == 0
+
+
+def test_people_of_a_batch_do_not_see_each_other():
+    network = GSR(CHANNELS)  # in training mode, too
+    keypoints = random_keypoints(3)
+    alone = Keypoints2D(
+        *(getattr(keypoints, name)[1:2] for name in Keypoints2D.__dataclass_fields__)
+    )
+    with torch.no_grad():
+        torch.testing.assert_close(network(alone).joints, network(keypoints).joints[1:2])

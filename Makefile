@@ -32,7 +32,7 @@ setup:
 
 .PHONY: demo
 demo: setup
-	$(RUN) -m stsp_model.cli demo $(if $(VIDEO),--video '$(VIDEO)') $(if $(OUT),--out '$(OUT)')
+	$(VENV)/bin/stsp demo $(if $(VIDEO),--video '$(VIDEO)',--bag assets/sample.mcap) $(if $(OUT),--out '$(OUT)')
 
 .PHONY: test
 test: setup

@@ -92,9 +92,10 @@ def fingerprint(distro: str, version: str, root: Path = ROOT) -> str:
         root / "setup.py",
         root / "requirements" / "python.txt",
         root / "requirements" / f"ros-{distro}.txt",
+        root / "scripts" / "build_messages.py",
+        root / "scripts" / "set_up.py",
         *sorted((root / "cmake").glob("*.cmake")),
         *sorted((root / "msg").glob("*.msg")),
-        *sorted((root / "scripts").glob("*.py")),
     ]
     digest = hashlib.sha256(f"{version} {sys.base_prefix} {root}".encode())
     for file in files:

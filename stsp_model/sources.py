@@ -111,7 +111,9 @@ def _bag_frames(path: Path, topic: str) -> Iterator[Frame]:
                 stamp = stamp_nanoseconds(message) / _SECOND
                 _LOGGER.warning("image of %s at %.3f s is left out: %s", topic, stamp, error)
                 continue
-            yield Frame(stamp_nanoseconds(message), image, message.header.frame_id, info)
+            # A camera that sets no stamp: the time of recording is the nearest to it.
+            stamp_ns = stamp_nanoseconds(message) or record.log_time
+            yield Frame(stamp_ns, image, message.header.frame_id, info)
 
 
 def _decode(message: Any, type: str) -> npt.NDArray[np.uint8]:

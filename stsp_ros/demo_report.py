@@ -1,0 +1,153 @@
+"""What a demo's bag tells: frames in, out, dropped and lost, latencies, and a contact sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from stsp_model.bag import BagReader, stamp_nanoseconds
+from stsp_model.drawing import contact_sheet, draw_skeleton, shrink_to_width
+from stsp_model.sources import Source
+
+_SHEET_TILES = 12
+_LANDSCAPE = (4, 480)  # columns, tile width in px
+_PORTRAIT = (6, 320)
+_TERMINATE = 3  # Skeleton3D.TRACKING_TERMINATE
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The figures of one run.
+
+    `published` frames left the player, `received` reached the node's callback, `processed` came
+    out as a Skeleton3DArray, `with_person` of them with somebody in it. Latencies in seconds, as
+    (median, 99th percentile) by name; those of the node cover its latest few hundred frames.
+    """
+
+    published: int
+    received: int
+    processed: int
+    with_person: int
+    dropped: Mapping[str, int]
+    seconds: float
+    latencies: Mapping[str, tuple[float, float]]
+    trained: bool
+    stamp_offset: int
+
+    @property
+    def lost(self) -> int:
+        """Frames that were published and never reached the node's callback."""
+        return max(0, self.published - self.received)
+
+    def lines(self) -> list[str]:
+        """The figures for people."""
+        reasons = ", ".join(f"{reason} {count}" for reason, count in self.dropped.items() if count)
+        lines = [
+            f"frames published       {self.published}  in {self.seconds:.1f} s",
+            f"frames processed       {self.processed}  ({self.with_person} with a skeleton)",
+            f"frames dropped         {sum(self.dropped.values())}"
+            + (f"  ({reasons})" if reasons else ""),
+            f"frames lost            {self.lost}  (before they reached the node)",
+        ]
+        for name, (median, tail) in self.latencies.items():
+            lines.append(f"{name:<22} p50 {1e3 * median:.1f} ms, p99 {1e3 * tail:.1f} ms")
+        if not self.trained:
+            lines.append("These weights are untrained: the skeletons are meaningless.")
+        return lines
+
+
+def summarise(bag: Path, played: Mapping[str, Any]) -> Summary:
+    """Read the figures from the recorded bag; `played` is the player's report.
+
+    Stamp to publication is taken from every recorded message, the rest from the node's last
+    diagnostics. Raises BagError for a bag that cannot be read.
+    """
+    processed = with_person = 0
+    ages: list[float] = []
+    values: dict[str, str] = {}
+    with BagReader(bag) as reader:
+        for record in reader.records():
+            if record.topic.endswith("/diagnostics"):
+                for status in reader.decode(record).status:
+                    values.update({entry.key: entry.value for entry in status.values})
+            elif record.topic.endswith("/skeletons"):
+                message = reader.decode(record)
+                processed += 1
+                with_person += any(_visible(skeleton) for skeleton in message.skeletons)
+                ages.append(1e-9 * (record.log_time - stamp_nanoseconds(message)))
+    latencies: dict[str, tuple[float, float]] = {}
+    name = "arrival to publication"
+    if f"{name} p99 (ms)" in values:
+        p50, p99 = (1e-3 * float(values[f"{name} {p} (ms)"]) for p in ("p50", "p99"))
+        latencies[name] = (p50, p99)
+    if ages:
+        p50, p99 = np.percentile(ages, [50, 99]).tolist()
+        latencies["stamp to publication"] = (p50, p99)
+    prefix = "dropped: "
+    return Summary(
+        published=int(played["frames"]),
+        received=int(values.get("frames received", processed)),
+        processed=processed,
+        with_person=with_person,
+        dropped={
+            key.removeprefix(prefix): int(value)
+            for key, value in values.items()
+            if key.startswith(prefix)
+        },
+        seconds=float(played["seconds"]),
+        latencies=latencies,
+        trained="not trained" not in values.get("model", "not trained"),
+        stamp_offset=int(played["stamp_offset"]),
+    )
+
+
+def _visible(skeleton: Any) -> bool:
+    return skeleton.tracking_state != _TERMINATE and any(
+        np.isfinite(joint.u) for joint in skeleton.joints_2d
+    )
+
+
+def contact_sheet_of(source: Source, bag: Path, summary: Summary, path: Path) -> None:
+    """Draw the recorded skeletons over a dozen frames of the source and write them as a PNG.
+
+    The bag holds no images: the frames are read again and found by their stamps.
+    """
+    with BagReader(bag) as reader:
+        topic = next(name for name in reader.topics if name.endswith("/skeletons"))
+        messages = {
+            stamp_nanoseconds(message) - summary.stamp_offset: message
+            for message in map(reader.decode, reader.records([topic]))
+        }
+    stamps = sorted(messages)
+    chosen = {stamps[round(i)] for i in np.linspace(0, len(stamps) - 1, _SHEET_TILES)}
+    columns, width = _LANDSCAPE if source.size[0] >= source.size[1] else _PORTRAIT
+    tiles: list[tuple[npt.NDArray[np.uint8], str]] = []
+    start: int | None = None
+    for frame in source.frames():
+        start = frame.stamp if start is None else start
+        if frame.stamp not in chosen:
+            continue
+        chosen.remove(frame.stamp)
+        tile, scale = shrink_to_width(frame.image, width)
+        for skeleton in messages[frame.stamp].skeletons:
+            if _visible(skeleton):
+                points = np.array([(joint.u, joint.v) for joint in skeleton.joints_2d])
+                draw_skeleton(
+                    tile,
+                    (points + 0.5) * scale - 0.5,  # (0, 0) is the centre of a pixel
+                    np.array([joint.confidence for joint in skeleton.joints_2d]),
+                    label=skeleton.id,
+                )
+        tiles.append((tile, f"{1e-9 * (frame.stamp - start):.2f} s"))
+        if not chosen:
+            break
+    title = f"stsp demo: {source.name}"
+    if not summary.trained:
+        title += "   (untrained weights: the skeletons are meaningless)"
+    cv2.imwrite(str(path), contact_sheet(tiles, title, columns=columns))

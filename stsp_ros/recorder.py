@@ -1,0 +1,109 @@
+"""Records what the node publishes, never a picture, as it came over the wire: recorder BAG."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import threading
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from rclpy.signals import SignalHandlerOptions
+from rclpy.subscription import Subscription
+from rclpy.utilities import remove_ros_args
+from stsp.msg import Skeleton3DArray
+from visualization_msgs.msg import MarkerArray
+
+from stsp_model.bag import SKELETONS_TYPE, BagError, BagWriter
+
+SKELETONS_TOPIC, MARKERS_TOPIC, DIAGNOSTICS_TOPIC = "stsp/skeletons", "stsp/markers", "/diagnostics"
+# No picture is among them.
+TOPICS: dict[str, tuple[Any, str]] = {
+    SKELETONS_TOPIC: (Skeleton3DArray, SKELETONS_TYPE),
+    MARKERS_TOPIC: (MarkerArray, "visualization_msgs/msg/MarkerArray"),
+    DIAGNOSTICS_TOPIC: (DiagnosticArray, "diagnostic_msgs/msg/DiagnosticArray"),
+}
+_QOS = QoSProfile(depth=100)  # reliable; room for a pause of the disk
+_STATUS_PERIOD = 0.5  # s
+
+
+class Recorder(Node):
+    """Writes skeletons, markers and diagnostics to a bag; the log time is that of publication.
+
+    With `status`, a line of JSON on stdout twice a second says for each topic how many publishers
+    it has and how many messages were written.
+    """
+
+    def __init__(self, bag: BagWriter, *, status: bool = False, **options: Any) -> None:
+        super().__init__("recorder", **options)
+        self._bag = bag
+        self.counts: dict[str, int] = {}
+        for name, (kind, type_name) in TOPICS.items():
+            topic = str(self.resolve_topic_name(name))
+            bag.add_topic(topic, type_name)
+            self.counts[topic] = 0
+            # Callbacks with message info are younger than Humble.
+            callback = (
+                partial(self._write, topic)
+                if hasattr(Subscription, "CallbackType")
+                else partial(self._write_without_info, topic)
+            )
+            self.create_subscription(kind, topic, callback, _QOS, raw=True)
+        if status:
+            steady = Clock(clock_type=ClockType.STEADY_TIME)
+            self.create_timer(_STATUS_PERIOD, self._print_status, clock=steady)
+
+    def _write(self, topic: str, data: bytes, info: dict[str, Any]) -> None:
+        # The publisher's own clock reading, where the middleware passes it on.
+        published = info.get("source_timestamp") or self.get_clock().now().nanoseconds
+        self._bag.write(topic, published, data)
+        self.counts[topic] += 1
+
+    def _write_without_info(self, topic: str, data: bytes) -> None:
+        self._write(topic, data, {})
+
+    def _print_status(self) -> None:
+        status = {
+            topic: {"publishers": self.count_publishers(topic), "messages": count}
+            for topic, count in self.counts.items()
+        }
+        print(json.dumps(status), flush=True)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Record until Ctrl-C or SIGTERM; returns the exit code."""
+    argv = sys.argv if args is None else ["recorder", *args]
+    parser = argparse.ArgumentParser(prog="recorder", description=__doc__)
+    parser.add_argument("bag", type=Path, help="folder to write, which must not exist yet")
+    parser.add_argument("--status", action="store_true", help="print counts as lines of JSON")
+    options = parser.parse_args(remove_ros_args(argv)[1:])
+    # Noticed between two callbacks: a KeyboardInterrupt could strike in the middle of a write.
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        with BagWriter(options.bag) as bag:
+            executor = SingleThreadedExecutor()
+            executor.add_node(Recorder(bag, status=options.status))
+            while not stop.is_set():
+                executor.spin_once(timeout_sec=0.1)
+    except (BagError, OSError) as error:
+        print(f"recorder: {error}", file=sys.stderr)
+        return 1
+    finally:
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

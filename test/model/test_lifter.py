@@ -1,0 +1,326 @@
+"""A track lifted frame by frame, or all at once, gives the same poses; and only from its past."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from stsp_model.lifter import (
+    BODY_FRAMES,
+    Keypoints,
+    Lifter,
+    TrackState,
+    running_median,
+    with_bone_lengths,
+)
+from stsp_model.losses import bone_lengths
+from stsp_model.skeleton import BONES
+
+CHANNELS = 4
+EPOCH = 1.7e9  # stamps as cameras give them
+K = torch.tensor([[500.0, 0, 320], [0, 510.0, 240], [0, 0, 1]])
+RESULTS = ("joints", "variance", "confidence", "height", "height_variance", "frames_used")
+
+
+@pytest.fixture(scope="module")
+def lifter():
+    """As if trained: the temporal head says something."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        lifter = Lifter(CHANNELS).eval()
+        nn.init.normal_(lifter.tmp.head[-1].weight, std=0.03)
+    return lifter
+
+
+def track(frames: int, seed: int = 0, features: bool = True) -> tuple[Keypoints, torch.Tensor]:
+    """A person who wanders through the image: (T, ...) keypoints and boxes."""
+    rng = torch.Generator().manual_seed(seed)
+    walk = torch.randn(frames, 1, 2, generator=rng).cumsum(dim=0) * 5 + 250
+    joints = walk + torch.randn(17, 2, generator=rng) * 40
+    joints = joints + torch.randn(frames, 17, 2, generator=rng) * 3
+    joints[torch.rand(frames, 17, generator=rng) < 0.05] = torch.nan
+    covariance = torch.diag_embed(torch.rand(frames, 17, 2, generator=rng) * 9 + 1)
+    keypoints = Keypoints(
+        joints,
+        torch.rand(frames, 17, generator=rng),
+        covariance,
+        torch.randn(frames, 17, CHANNELS, generator=rng) if features else None,
+    )
+    centre = walk.squeeze(1)
+    return keypoints, torch.cat([centre - 90, centre + 100], dim=-1)
+
+
+def at(keypoints: Keypoints, index) -> Keypoints:
+    features = keypoints.features
+    return Keypoints(
+        keypoints.joints[index],
+        keypoints.mass[index],
+        keypoints.covariance[index],
+        None if features is None else features[index],
+    )
+
+
+@torch.no_grad()
+def online(lifter, keypoints, boxes, stamps, frames=None, **options):
+    """Frame by frame: results by frame index."""
+    state, results = [TrackState.empty()], {}
+    for t in range(len(stamps)) if frames is None else frames:
+        now = slice(t, t + 1)
+        results[t], state = lifter.step(
+            at(keypoints, now), boxes[now], K, float(stamps[t]), state, **options
+        )
+    return results
+
+
+@torch.no_grad()
+def offline(lifter, keypoints, boxes, stamps, **options):
+    return lifter.clip(
+        at(keypoints, None), boxes[None], K, torch.as_tensor(stamps)[None], **options
+    )
+
+
+def assert_same(results, clip, frames):
+    for name in RESULTS:
+        for t in frames:
+            expected, result = getattr(results[t], name)[0], getattr(clip, name)[0, t]
+            torch.testing.assert_close(
+                result, expected, atol=1e-5, rtol=1e-5, msg=f"{name} of frame {t}"
+            )
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    intervals=st.lists(
+        st.sampled_from([1 / 120, 1 / 30, 1 / 15, 0.1, 0.3, 0.49, 0.51, 2.0]),
+        min_size=1,
+        max_size=14,
+    ),
+    features=st.booleans(),
+)
+def test_online_equals_offline_at_any_frame_rate_and_over_gaps(lifter, seed, intervals, features):
+    stamps = EPOCH + np.cumsum(intervals)
+    keypoints, boxes = track(len(stamps), seed, features)
+    results = online(lifter, keypoints, boxes, stamps)
+    assert_same(results, offline(lifter, keypoints, boxes, stamps), range(len(stamps)))
+
+
+@settings(max_examples=10, deadline=None)
+@given(valid=st.lists(st.booleans(), min_size=2, max_size=16))
+def test_frames_left_out_of_a_clip_are_as_if_they_had_not_come(lifter, valid):
+    stamps = EPOCH + np.arange(len(valid)) / 10
+    keypoints, boxes = track(len(valid))
+    frames = np.flatnonzero(valid)
+    results = online(lifter, keypoints, boxes, stamps, frames)
+    clip = offline(lifter, keypoints, boxes, stamps, valid=torch.tensor([valid]))
+    assert_same(results, clip, frames)
+    assert clip.joints.isfinite().all()
+
+
+def test_online_equals_offline_beyond_the_body_window(lifter):
+    count = BODY_FRAMES + 8
+    stamps = EPOCH + np.arange(count) / 30
+    keypoints, boxes = track(count)
+    results = online(lifter, keypoints, boxes, stamps)
+    assert_same(results, offline(lifter, keypoints, boxes, stamps), range(count))
+
+
+@torch.no_grad()
+def test_time_that_jumps_back_starts_the_track_anew(lifter):
+    stamps = np.array([10.0, 10.1, 10.2, 3.0, 3.1])
+    keypoints, boxes = track(5)
+    results = online(lifter, keypoints, boxes, stamps)
+    assert [int(results[t].frames_used) for t in range(5)] == [0, 1, 2, 0, 1]
+    assert_same(results, offline(lifter, keypoints, boxes, stamps), range(5))
+    fresh = online(lifter, at(keypoints, slice(3, 5)), boxes[3:], stamps[3:])
+    for name in RESULTS:
+        assert torch.equal(getattr(results[4], name), getattr(fresh[1], name))
+
+
+def test_frames_used_counts_history_and_stops_at_five(lifter):
+    keypoints, boxes = track(9)
+    stamps = np.array([0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 1.2, 1.3])
+    clip = offline(lifter, keypoints, boxes, stamps)
+    assert clip.frames_used[0].tolist() == [0, 1, 2, 3, 4, 5, 5, 0, 1]
+
+
+def test_the_future_does_not_change_the_past(lifter):
+    stamps = np.arange(12) / 30
+    keypoints, boxes = track(12)
+    other, _ = track(12, seed=9)
+    mixed = Keypoints(
+        *(
+            torch.cat([getattr(keypoints, name)[:7], getattr(other, name)[7:]])
+            for name in ("joints", "mass", "covariance", "features")
+        )
+    )
+    first = offline(lifter, keypoints, boxes, stamps)
+    second = offline(lifter, mixed, boxes, stamps)
+    for name in RESULTS:
+        assert torch.equal(getattr(first, name)[:, :7], getattr(second, name)[:, :7])
+    assert not torch.equal(first.joints[:, 7:], second.joints[:, 7:])
+
+
+@torch.no_grad()
+def test_several_people_in_one_batch_are_as_if_each_were_alone(lifter):
+    tracks = [track(6, seed) for seed in range(3)]
+    starts = [0, 2, 5]  # people come one after the other
+    stamps = np.arange(6) / 30
+    states: list[TrackState] = [TrackState.empty() for _ in tracks]
+    alone = [
+        online(lifter, keypoints, boxes, stamps, range(start, 6))
+        for (keypoints, boxes), start in zip(tracks, starts, strict=True)
+    ]
+    for t in range(6):
+        here = [i for i, start in enumerate(starts) if start <= t]
+        keypoints = Keypoints(
+            *(
+                torch.stack([getattr(tracks[i][0], name)[t] for i in here])
+                for name in ("joints", "mass", "covariance", "features")
+            )
+        )
+        boxes = torch.stack([tracks[i][1][t] for i in here])
+        lifted, after = lifter.step(keypoints, boxes, K, stamps[t], [states[i] for i in here])
+        for row, i in enumerate(here):
+            states[i] = after[row]
+            for name in RESULTS:
+                torch.testing.assert_close(
+                    getattr(lifted, name)[row], getattr(alone[i][t], name)[0], atol=1e-5, rtol=1e-5
+                )
+
+
+@torch.no_grad()
+def test_a_step_leaves_the_state_it_came_from_as_it_was(lifter):
+    keypoints, boxes = track(2)
+    _, (state,) = lifter.step(at(keypoints, slice(1)), boxes[:1], K, 0.0, [TrackState.empty()])
+    before = replace(state, joints=state.joints.clone(), body=state.body.clone())
+    first, _ = lifter.step(at(keypoints, slice(1, 2)), boxes[1:], K, 0.1, [state])
+    second, _ = lifter.step(at(keypoints, slice(1, 2)), boxes[1:], K, 0.1, [state])
+    assert torch.equal(state.joints, before.joints)
+    assert torch.equal(state.body, before.body)
+    assert torch.equal(first.joints, second.joints)
+
+
+def test_a_given_height_sizes_the_pose_and_is_certain(lifter):
+    keypoints, boxes = track(8)
+    stamps = np.arange(8) / 30
+    free = offline(lifter, keypoints, boxes, stamps)
+    given_height = offline(
+        lifter, keypoints, boxes, stamps, subject_height=torch.tensor([1.2], dtype=torch.float64)
+    )
+    scale = 1.2 / free.height[..., None, None]
+    torch.testing.assert_close(given_height.joints, free.joints * scale)
+    torch.testing.assert_close(given_height.height, torch.full((1, 8), 1.2))
+    assert (given_height.height_variance == 0).all()
+    assert (free.height_variance > 0).all()
+    # What the unknown height adds to the variance is the height's relative variance.
+    relative = free.height_variance / free.height.square()
+    expected = given_height.variance / scale.square()
+    expected = expected + free.joints.square() * relative[..., None, None]
+    torch.testing.assert_close(free.variance, expected)
+    unknown = offline(lifter, keypoints, boxes, stamps, subject_height=torch.tensor([torch.nan]))
+    assert torch.equal(unknown.joints, free.joints)
+
+
+def test_bone_lengths_and_height_are_the_running_median_of_single_frames(lifter):
+    count = BODY_FRAMES + 5
+    keypoints, boxes = track(count)
+    clip = offline(lifter, keypoints, boxes, np.arange(count) / 30)
+    single = bone_lengths(clip.frame.joints[0]).numpy()
+    lengths = (bone_lengths(clip.joints) / clip.height[..., None])[0].numpy()
+    for t in range(count):
+        past = slice(max(t - BODY_FRAMES + 1, 0), t + 1)
+        np.testing.assert_allclose(lengths[t], np.median(single[past], axis=0), atol=1e-5)
+        height = np.median(clip.frame.height[0, past])
+        np.testing.assert_allclose(clip.height[0, t], height, atol=1e-5)
+
+
+def test_missing_joints_are_those_that_are_nan_or_without_mass(lifter):
+    keypoints, boxes = track(4)
+    stamps = np.arange(4) / 30
+    nan, massless = keypoints.joints.clone(), keypoints.mass.clone()
+    nan[:, 13] = torch.nan
+    massless[:, 13] = 0
+    first = offline(lifter, replace(keypoints, joints=nan, mass=massless), boxes, stamps)
+    second = offline(lifter, replace(keypoints, mass=massless), boxes, stamps)
+    assert torch.equal(first.joints, second.joints)
+    assert first.joints.isfinite().all()
+    assert not torch.equal(first.joints, offline(lifter, keypoints, boxes, stamps).joints)
+
+
+def test_confidence_falls_with_variance_and_grows_with_mass(lifter):
+    keypoints, boxes = track(1)
+    sure = offline(lifter, replace(keypoints, mass=torch.full((1, 17), 0.99)), boxes, [0.0])
+    unsure = offline(lifter, replace(keypoints, mass=torch.full((1, 17), 0.01)), boxes, [0.0])
+    assert sure.confidence.mean() > unsure.confidence.mean()
+    with torch.random.fork_rng():
+        wide = Lifter(CHANNELS).eval()
+    wide.load_state_dict(lifter.state_dict())
+    wide.variance_scale.fill_(4.0)
+    result, reference = (offline(x, keypoints, boxes, [0.0]) for x in (wide, lifter))
+    assert (result.confidence < reference.confidence)[..., 1:].all()
+    assert (result.variance > reference.variance)[..., 1:, :].all()
+    assert torch.equal(result.joints, reference.joints)
+
+
+def test_gradients_reach_every_weight_and_stay_finite_with_missing_joints(lifter):
+    keypoints, boxes = track(6)
+    keypoints.joints[2] = torch.nan
+    clip = lifter.clip(
+        at(keypoints, None), boxes[None], K, torch.arange(6, dtype=torch.float64)[None] / 30
+    )
+    blind = lifter.clip(
+        at(replace(keypoints, features=None), None), boxes[None], K, torch.zeros(1, 6).double()
+    )
+    total = sum(
+        x.joints.square().sum() + x.variance.sum() + x.confidence.sum() for x in (clip, blind)
+    )
+    lifter.zero_grad()
+    total.backward()
+    for name, parameter in lifter.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+    lifter.zero_grad()
+
+
+@given(
+    values=st.lists(
+        st.lists(st.floats(-1e3, 1e3, width=32), min_size=2, max_size=2), min_size=1, max_size=9
+    ),
+    data=st.data(),
+)
+def test_running_median_is_that_of_the_known_values(values, data):
+    known = data.draw(
+        st.lists(st.booleans(), min_size=len(values), max_size=len(values)).filter(any)
+    )
+    result = running_median(torch.tensor([values]), torch.tensor([known]))
+    expected = np.median(np.float32(values)[known], axis=0)
+    np.testing.assert_allclose(result[0], expected, rtol=1e-5, atol=1e-5)
+
+
+@given(seed=st.integers(0, 10**6))
+def test_bones_take_the_lengths_and_keep_their_directions(seed):
+    rng = np.random.default_rng(seed)
+    joints = rng.normal(size=(2, 17, 3))
+    joints -= joints[:, :1]
+    lengths = rng.uniform(0.05, 0.5, (2, 16))
+    result = with_bone_lengths(torch.from_numpy(joints), torch.from_numpy(lengths)).numpy()
+    assert (result[:, 0] == 0).all()
+    for bone, (parent, child) in enumerate(BONES):
+        before = joints[:, child] - joints[:, parent]
+        after = result[:, child] - result[:, parent]
+        direction = before / np.linalg.norm(before, axis=-1, keepdims=True)
+        np.testing.assert_allclose(after, direction * lengths[:, bone, None], atol=1e-9)
+
+
+def test_a_pose_without_extent_stays_finite():
+    joints = torch.zeros(1, 17, 3, requires_grad=True)
+    result = with_bone_lengths(joints, torch.full((1, 16), 0.2))
+    result.sum().backward()
+    assert result.isfinite().all()
+    assert joints.grad is not None
+    assert joints.grad.isfinite().all()

@@ -35,8 +35,10 @@ def main() -> None:
         remove_installed(build / "install_manifest.txt", prefix)
     shutil.rmtree(build, ignore_errors=True)
 
+    # The make that may have started this hands its flags and colours down; CMake's make is another.
+    inherited = {name: text for name, text in os.environ.items() if not name.startswith("MAKE")}
     environment = {
-        **os.environ,
+        **inherited,
         "AMENT_PREFIX_PATH": str(prefix),
         "PATH": f"{prefix / 'bin'}{os.pathsep}{os.environ['PATH']}",  # a CMake from PyPI is there
     }

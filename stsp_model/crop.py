@@ -16,6 +16,7 @@ import torch
 
 MARGIN = 1.35  # side of the crop over the longer side of the tight box, as in the LSP protocol
 BORDER_BGR = (104, 116, 124)  # ImageNet's mean colour: about zero once normalised
+BORDER_GREY = 117  # the same colour in cv2.COLOR_BGR2GRAY
 _REDUCE_FROM = 2.0  # bilinear sampling skips pixels when it shrinks by more than this
 
 FloatArray = npt.NDArray[np.float64]
@@ -66,7 +67,7 @@ def crop(image: Image, box: npt.ArrayLike, size: tuple[int, int]) -> Image:
         (height, width, 3) or (height, width) uint8, never a view of `image`.
     """
     edges: FloatArray = np.array(box, dtype=np.float64)
-    border = BORDER_BGR if image.ndim == 3 else (sum(BORDER_BGR) // 3,)
+    border = BORDER_BGR if image.ndim == 3 else (BORDER_GREY,)
     height, width = image.shape[:2]
     shrink = float(((edges[2:] - edges[:2]) / size).min())
     # Only what the box covers is touched, plus what the interpolation reaches for.

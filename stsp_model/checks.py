@@ -1,0 +1,90 @@
+"""Checks of what callers hand to PoseEstimator: errors name argument, value and expectation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .camera import Camera
+from .crop import whole_image
+
+FloatArray = npt.NDArray[np.float64]
+MIN_IMAGE_SIDE, MAX_IMAGE_SIDE = 64, 4096  # pixels
+
+
+def checked_image(image: Any) -> npt.NDArray[np.uint8]:
+    """The image, copied only where OpenCV cannot read its strides."""
+    if not isinstance(image, np.ndarray):
+        raise TypeError(f"image is a {type(image).__name__}, expected an array (H, W, 3) of uint8")
+    if image.dtype != np.uint8:
+        raise TypeError(f"image is of {image.dtype}, expected uint8")
+    if image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"image has shape {image.shape}, expected (H, W, 3)")
+    height, width = image.shape[:2]
+    if min(height, width) < MIN_IMAGE_SIDE or max(height, width) > MAX_IMAGE_SIDE:
+        raise ValueError(
+            f"image is {width}x{height}, expected {MIN_IMAGE_SIDE} to {MAX_IMAGE_SIDE} a side"
+        )
+    if image.strides[1:] != (3, 1) or image.strides[0] < 3 * width:
+        image = np.ascontiguousarray(image)
+    return image
+
+
+def checked_stamp(stamp: Any) -> float:
+    """The stamp as a finite number of seconds."""
+    try:
+        seconds = float(stamp)
+    except (TypeError, ValueError):
+        raise TypeError(f"stamp is {stamp!r}, expected seconds") from None
+    if not np.isfinite(seconds):
+        raise ValueError(f"stamp is {seconds}, expected finite seconds")
+    return seconds
+
+
+def checked_camera(camera: Any, width: int, height: int) -> Camera:
+    """The camera, or a guessed one where there is none."""
+    if camera is None:
+        return Camera.guess(width, height)
+    if not isinstance(camera, Camera):
+        raise TypeError(f"camera is a {type(camera).__name__}, expected a Camera or None")
+    if (camera.width, camera.height) != (width, height):
+        raise ValueError(
+            f"camera is for {camera.width}x{camera.height} pixels, the image has {width}x{height}; "
+            "use camera.scaled for a resized image"
+        )
+    return camera
+
+
+def checked_boxes(boxes: npt.ArrayLike, width: int, height: int, name: str = "boxes") -> FloatArray:
+    """Boxes (P, 4), each finite, of positive size and at least partly in the image."""
+    try:
+        array = np.array(boxes, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} is no array of numbers: {boxes!r}") from None
+    if array.size == 0:
+        return np.empty((0, 4))
+    if array.ndim != 2 or array.shape[1] != 4:
+        raise ValueError(f"{name} has shape {array.shape}, expected (P, 4)")
+    edges = whole_image(width, height)
+    for box in array:
+        if not np.isfinite(box).all() or not (box[2:] > box[:2]).all():
+            raise ValueError(
+                f"{name} holds {box.tolist()}, expected finite x0 y0 x1 y1, x0 < x1, y0 < y1"
+            )
+        if not ((box[:2] < edges[2:]) & (box[2:] > edges[:2])).all():
+            raise ValueError(f"{name} holds {box.tolist()}, beyond the image of {width}x{height}")
+    return array
+
+
+def checked_region(region: npt.ArrayLike | None, width: int, height: int) -> FloatArray:
+    """The part (4,) of the image to search, within the image; all of it where `region` is None."""
+    edges = whole_image(width, height)
+    if region is None:
+        return edges
+    shape = np.shape(region)
+    if shape != (4,):
+        raise ValueError(f"region has shape {shape}, expected (4,): x0 y0 x1 y1")
+    part = checked_boxes(np.asarray(region)[None], width, height, name="region")[0]
+    return np.concatenate([np.maximum(part[:2], edges[:2]), np.minimum(part[2:], edges[2:])])

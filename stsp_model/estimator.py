@@ -1,0 +1,259 @@
+"""PoseEstimator: images in, poses out. Finds people, follows them, and keeps their past."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from . import tracking
+from .camera import Camera
+from .checks import checked_boxes, checked_camera, checked_image, checked_region, checked_stamp
+from .crop import crop_box
+from .lifter import MAX_GAP
+from .network import STSPNet, checked_height
+from .people import lift_people, observe_people
+from .perception import PreviousFrame, find_people, person_crops
+from .pose import Pose, TrackingState, terminated
+from .tracking import Candidate, Track
+
+__all__ = ["LateFrameError", "Pose", "PoseEstimator", "Settings", "Timings", "TrackingState"]
+
+FloatArray = npt.NDArray[np.float64]
+Image = npt.NDArray[np.uint8]
+
+SEARCH_EVERY = 5  # frames from one look for further people to the next, while somebody is in sight
+MOST_PEOPLE = 100
+
+
+class LateFrameError(ValueError):
+    """A frame that is not newer than the one before it: to be dropped and counted."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What may change between two images; see PoseEstimator."""
+
+    subject_height: float | None = None
+    max_people: int = 1
+    max_gap: float = MAX_GAP
+    min_confidence: float = 0.3
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "subject_height", checked_height(self.subject_height))
+        if isinstance(self.max_people, bool) or not isinstance(self.max_people, (int, np.integer)):
+            raise TypeError(f"max_people is {self.max_people!r}, expected a whole number")
+        if not 1 <= self.max_people <= MOST_PEOPLE:
+            raise ValueError(f"max_people is {self.max_people}, expected 1 to {MOST_PEOPLE}")
+        if not (math.isfinite(self.max_gap) and self.max_gap > 0):
+            raise ValueError(f"max_gap is {self.max_gap} s, expected more than 0")
+        if not 0 <= self.min_confidence <= 1:
+            raise ValueError(f"min_confidence is {self.min_confidence}, expected 0 to 1")
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds of the last step: finder pass, crops and flow, 2D network, lifter and root, all."""
+
+    find: float = 0.0
+    crop: float = 0.0
+    observe: float = 0.0
+    lift: float = 0.0
+    total: float = 0.0
+
+
+class PoseEstimator:
+    """Turns a stream of images into poses of people with stable ids.
+
+    People are found by the network's finder over the whole frame and then followed by their
+    keypoints. Per frame there is at most one finder pass and `max_people` crops; while somebody is
+    in sight but fewer than `max_people`, the finder runs on every SEARCH_EVERY-th frame only.
+
+    Args:
+        model: the network; put into evaluation mode.
+        device: where to compute; None: where the model is.
+        subject_height: standing height in metres of everybody seen, 0.5 to 2.5; None or 0:
+            estimated from the body's proportions.
+        max_people: how many people to follow at most.
+        max_gap: seconds between frames after which the past counts for nothing, after which a
+            person out of sight is given up, and by which a frame may be late to be refused.
+        min_confidence: 0..1; below it a person counts as not there.
+
+    Attributes:
+        model, device: as above. last_timings: of the last step.
+
+    Raises:
+        TypeError, ValueError: naming the argument that does not fit.
+    """
+
+    def __init__(
+        self,
+        model: STSPNet,
+        *,
+        device: torch.device | str | None = None,
+        subject_height: float | None = None,
+        max_people: int = 1,
+        max_gap: float = MAX_GAP,
+        min_confidence: float = 0.3,
+    ) -> None:
+        self._settings = Settings(subject_height, max_people, max_gap, min_confidence)
+        self.model = (model if device is None else model.to(device)).eval()
+        self.device = next(self.model.parameters()).device
+        self.last_timings = Timings()
+        self._ever_seen = 0  # ids count on after a reset
+        self.reset()
+
+    @property
+    def settings(self) -> Settings:
+        """What is in force now; `configure` changes it."""
+        return self._settings
+
+    def configure(self, **changes: Any) -> None:
+        """Change settings, by their names in the constructor, from the next image on.
+
+        Raises:
+            TypeError, ValueError: naming the setting that does not fit; then none is changed.
+        """
+        self._settings = replace(self._settings, **changes)
+
+    def reset(self) -> None:
+        """Forget all people and all that was seen of them; nobody is reported as terminated."""
+        self._tracks: list[Track] = []
+        self._previous: PreviousFrame | None = None
+        self._unsearched = 0  # frames since the finder last ran
+
+    @torch.inference_mode()
+    def step(
+        self,
+        image: Image,
+        stamp: float,
+        camera: Camera | None = None,
+        boxes: npt.ArrayLike | None = None,
+        region: npt.ArrayLike | None = None,
+    ) -> list[Pose]:
+        """Poses of the people in one image.
+
+        Args:
+            image: (H, W, 3) uint8 BGR, 64 to 4096 pixels a side; may be read-only and strided,
+                and is not kept.
+            stamp: seconds; increases from image to image. After a jump back by `max_gap` or more
+                everybody is terminated and the image is taken for the first.
+            camera: for an image of this size. None: 60 degrees field of view are assumed, and
+                where people stand remains unknown.
+            boxes: (P, 4) x0 y0 x1 y1 pixels, tight around people, who are then neither searched
+                nor doubted; P may exceed `max_people`. Ids go by overlap with the boxes before.
+            region: (4,) x0 y0 x1 y1 pixels; who is centred outside is neither found nor followed.
+
+        Returns:
+            one pose per person seen, in the order of `boxes` where given, then one TERMINATE for
+            each person given up.
+
+        Raises:
+            LateFrameError: for a stamp that is not newer than the last, by less than `max_gap`.
+            TypeError, ValueError: naming the argument that does not fit. An error changes nothing.
+        """
+        clock = [time.perf_counter()]
+        image = checked_image(image)
+        height, width = image.shape[:2]
+        stamp = checked_stamp(stamp)
+        view = checked_camera(camera, width, height)
+        settings = self._settings
+        given = None if boxes is None else checked_boxes(boxes, width, height)
+        limits = checked_region(region, width, height)
+
+        tracks, previous = self._past(stamp, (width, height))
+        if given is None:
+            tracks = [t for t in tracks if tracking.centred(t.box_at(stamp), limits)]
+            candidates, unsearched = self._candidates(image, stamp, tracks, limits)
+        else:
+            candidates = tracking.given_candidates(tracks, given, stamp)
+            unsearched = self._unsearched + 1
+        clock.append(time.perf_counter())
+
+        size = self.model.input_size
+        crop_boxes = crop_box(np.array([c.box for c in candidates]).reshape(-1, 4), size)
+        crops = person_crops(image, crop_boxes, size, previous, stamp, self.device)
+        clock.append(time.perf_counter())
+        people, ended = observe_people(
+            self.model, candidates, *crops, crop_boxes, (width, height), settings.min_confidence
+        )
+        clock.append(time.perf_counter())
+        ids, ever_seen = self._ids(people.candidates)
+        poses, states = lift_people(
+            self.model, people, ids, stamp, view, settings.subject_height, settings.max_gap
+        )
+        clock.append(time.perf_counter())
+
+        now: dict[Track, Track] = {}
+        for i, (pose, candidate) in enumerate(zip(poses, people.candidates, strict=True)):
+            track, box = candidate.track, people.boxes[i]
+            if pose is None and track is not None:
+                ended.append(track)
+            elif pose is not None and track is None:
+                new = Track(ids[i], box, stamp, states[i], np.zeros(2))
+                now[new] = new
+            elif pose is not None and track is not None:
+                now[track] = track.seen(box, stamp, states[i], settings.max_gap)
+        tracks = [now.pop(track, track) for track in tracks if track not in ended]
+        tracks += now.values()
+        tracks = self._within_limits(tracks, stamp, given is not None)
+
+        alive = {track.id for track in tracks}
+        lost = [terminated(track.id) for track in self._tracks if track.id not in alive]
+        self._previous = PreviousFrame.of(image, stamp)
+        self._tracks, self._ever_seen, self._unsearched = tracks, ever_seen, unsearched
+        find, crop, observe, lift = np.diff(clock).tolist()
+        self.last_timings = Timings(find, crop, observe, lift, time.perf_counter() - clock[0])
+        return [pose for pose in poses if pose is not None] + lost
+
+    def _past(
+        self, stamp: float, size: tuple[int, int]
+    ) -> tuple[list[Track], PreviousFrame | None]:
+        """The tracks and the previous frame, as far as they mean anything for a frame like this."""
+        previous, max_gap = self._previous, self._settings.max_gap
+        if previous is None:
+            return self._tracks, None
+        interval = stamp - previous.stamp
+        if -max_gap < interval <= 0:
+            raise LateFrameError(
+                f"stamp is {stamp:.6f} s, expected more than the last one, {previous.stamp:.6f} s"
+            )
+        if interval <= 0 or size != previous.size:
+            return [], None
+        return self._tracks, previous if interval <= max_gap else None
+
+    def _candidates(
+        self, image: Image, stamp: float, tracks: Sequence[Track], limits: FloatArray
+    ) -> tuple[list[Candidate], int]:
+        """Where to look for people, and for how many frames the finder has not run then."""
+        most = self._settings.max_people
+        last = -math.inf if self._previous is None else self._previous.stamp
+        in_sight = sum(track.stamp == last for track in tracks)
+        found, unsearched = np.empty((0, 4)), self._unsearched + 1
+        if in_sight == 0 or (in_sight < most and unsearched >= SEARCH_EVERY):
+            found = find_people(self.model, image, limits, most, self._settings.min_confidence)
+            unsearched = 0
+        return tracking.followed_candidates(tracks, found, stamp, last, most), unsearched
+
+    def _ids(self, candidates: Sequence[Candidate]) -> tuple[list[str], int]:
+        """Ids of the candidates, new ones for new people, and how many were ever given."""
+        ids, count = [], self._ever_seen
+        for candidate in candidates:
+            if candidate.track is None:
+                count += 1
+            ids.append(f"p{count}" if candidate.track is None else candidate.track.id)
+        return ids, count
+
+    def _within_limits(self, tracks: list[Track], stamp: float, any_number: bool) -> list[Track]:
+        """Tracks less those out of sight for too long and, longest unseen first, too many."""
+        tracks = [t for t in tracks if stamp - t.stamp <= self._settings.max_gap]
+        if any_number:
+            return tracks
+        latest = sorted(tracks, key=lambda track: -track.stamp)[: self._settings.max_people]
+        return [track for track in tracks if track in latest]

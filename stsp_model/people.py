@@ -1,0 +1,200 @@
+"""The people of one frame: what the network sees in their crops, and their poses in metres."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from . import tracking
+from .camera import Camera, solve_root
+from .crop import whole_image
+from .lifter import Keypoints, TrackState
+from .network import STSPNet, image_keypoints
+from .pose import Pose, TrackingState
+from .skeleton import JOINT_COUNT
+from .tracking import Candidate, Track
+
+FloatArray = npt.NDArray[np.float64]
+
+OUTSIDE_CONFIDENCE = 0.5  # factor for 2D joints beyond the image's border
+_STRAY = 0.5  # of the image's size: how far a person's box may reach beyond its border
+
+
+@dataclass(frozen=True)
+class People:
+    """N people seen in one frame: whose they are, and what was seen of them.
+
+    keypoints: N, in pixels of the image as it came. boxes (N, 4): tight, in the same pixels.
+    scores (N,): 0..1, of somebody being there.
+    """
+
+    candidates: list[Candidate]
+    keypoints: Keypoints
+    boxes: FloatArray
+    scores: FloatArray
+
+
+def observe_people(
+    model: STSPNet,
+    candidates: Sequence[Candidate],
+    crops: Tensor,
+    saliency: Tensor,
+    crop_boxes: FloatArray,
+    size: tuple[int, int],
+    least_score: float,
+) -> tuple[People, list[Track]]:
+    """Look into the crops of candidates.
+
+    Args:
+        candidates: N. crops, saliency, crop_boxes: theirs, as the network takes them.
+        size: width and height of the image.
+        least_score: 0..1; with less nobody is there, unless the candidate is trusted.
+
+    Returns:
+        who is there, in the candidates' order, and the tracks that end here, because the network
+        gave no numbers for them or because they lie on another person's.
+    """
+    if not candidates:
+        return _nobody(crops), []
+    observation = model.observe(crops, saliency)
+    keypoints = image_keypoints(observation, torch.from_numpy(crop_boxes).to(crops))
+    joints, mass, covariance, scores = _arrays(
+        keypoints.joints, keypoints.mass, keypoints.covariance, observation.present.sigmoid()
+    )
+    edges, stray = whole_image(*size), _STRAY * np.array(size)
+    edges = np.concatenate([edges[:2] - stray, edges[2:] + stray])
+    kept: list[int] = []
+    boxes: list[FloatArray] = []
+    ended: list[Track | None] = []
+    for i, candidate in enumerate(candidates):
+        if not _finite(joints[i], mass[i], covariance[i], scores[i]):
+            ended.append(candidate.track)
+            continue
+        box: FloatArray | None = candidate.box
+        if not candidate.trusted:
+            around = tracking.joints_box(joints[i], mass[i])
+            box = tracking.clipped(candidate.box if around is None else around, edges)
+            if box is None or scores[i] < least_score:
+                continue
+            if any(tracking.same_person(joints[i], joints[j], box) for j in kept):
+                ended.append(candidate.track)
+                continue
+        assert box is not None
+        kept.append(i)
+        boxes.append(box)
+    index = torch.tensor(kept, dtype=torch.long, device=crops.device)
+    features = keypoints.features
+    people = People(
+        [candidates[i] for i in kept],
+        Keypoints(
+            keypoints.joints[index],
+            keypoints.mass[index],
+            keypoints.covariance[index],
+            None if features is None else features[index],
+        ),
+        np.array(boxes).reshape(-1, 4),
+        scores[kept],
+    )
+    return people, [track for track in ended if track is not None]
+
+
+def lift_people(
+    model: STSPNet,
+    people: People,
+    ids: Sequence[str],
+    stamp: float,
+    camera: Camera,
+    subject_height: float | None,
+    max_gap: float,
+) -> tuple[list[Pose | None], list[TrackState]]:
+    """Poses of the people in metres, under these ids, and their tracks' new states.
+
+    A pose is None where the network gave no numbers.
+    """
+    count = len(ids)
+    if count == 0:
+        return [], []
+    seen = people.keypoints
+    (in_image,) = _arrays(seen.joints)
+    like = seen.joints
+    keypoints = replace(seen, joints=torch.from_numpy(camera.undistort(in_image)).to(like))
+    K = torch.from_numpy(camera.K.copy()).to(like)
+    empty = TrackState.empty(like.device)
+    tracks = [candidate.track for candidate in people.candidates]
+    lifted, states = model.lift_frame(
+        keypoints,
+        torch.from_numpy(camera.undistort_boxes(people.boxes)).to(like),
+        K,
+        stamp,
+        [empty if track is None else track.state for track in tracks],
+        None if subject_height is None else like.new_full((count,), subject_height),
+        max_gap,
+    )
+    root = root_variance = torch.full_like(lifted.joints[:, 0], torch.nan)
+    if not camera.assumed:
+        root, root_variance = solve_root(
+            lifted.joints,
+            keypoints.joints,
+            keypoints.mass,
+            K,
+            keypoints.covariance,
+            lifted.height,
+            lifted.height_variance,
+        )
+    joints, variance, confidence, height, height_variance, mass = _arrays(
+        lifted.joints,
+        lifted.variance,
+        lifted.confidence,
+        lifted.height,
+        lifted.height_variance,
+        seen.mass,
+    )
+    roots, root_variances = _arrays(root, root_variance)
+    border = whole_image(camera.width, camera.height)
+    outside = np.any((in_image < border[:2]) | (in_image > border[2:]), axis=-1)
+    confidence_2d = np.where(outside, OUTSIDE_CONFIDENCE * mass, mass)
+    poses: list[Pose | None] = []
+    for i in range(count):
+        if not _finite(joints[i], variance[i], confidence[i], height[i], height_variance[i]):
+            poses.append(None)
+            continue
+        poses.append(
+            Pose(
+                id=ids[i],
+                tracking_state=TrackingState.OK,
+                joints=joints[i].copy(),
+                variance=variance[i].copy(),
+                confidence=confidence[i].copy(),
+                joints_2d=in_image[i].copy(),
+                confidence_2d=confidence_2d[i].copy(),
+                root=roots[i].copy(),
+                root_variance=root_variances[i].copy(),
+                height=float(height[i]),
+                height_variance=float(height_variance[i]),
+                height_given=subject_height is not None,
+                box=people.boxes[i].copy(),
+                score=float(people.scores[i]),
+                frames_used=int(lifted.frames_used[i]),
+            )
+        )
+    return poses, states
+
+
+def _nobody(like: Tensor) -> People:
+    points, pairs = like.new_zeros(0, JOINT_COUNT, 2), like.new_zeros(0, JOINT_COUNT, 2, 2)
+    keypoints = Keypoints(points, points[..., 0], pairs)
+    return People([], keypoints, np.empty((0, 4)), np.empty(0))
+
+
+def _arrays(*tensors: Tensor) -> list[FloatArray]:
+    return [np.asarray(tensor.double().cpu().numpy()) for tensor in tensors]
+
+
+def _finite(*values: Any) -> bool:
+    return all(bool(np.isfinite(value).all()) for value in values)

@@ -1,0 +1,113 @@
+"""From the pixels of a frame to what the network takes and to where its finder sees people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from . import tracking
+from .crop import Image, crop, crop_box, to_image, whole_image
+from .epe import motion_saliency
+from .finder import decode_people
+from .hrnet import STRIDE
+from .network import STSPNet
+
+FloatArray = npt.NDArray[np.float64]
+
+_DOUBLE = 0.5  # overlap from which two boxes of the finder are one person
+_SPARE_BOXES = 8  # looked at beyond the people wanted, because doubles are among them
+_KEPT_SIDE = 1920  # pixels of the frame kept for the flow, which sees a quarter of a crop's pixels
+
+
+@dataclass(frozen=True)
+class PreviousFrame:
+    """The frame before, for the flow: grey, perhaps reduced, and never the caller's memory."""
+
+    grey: Image
+    stamp: float
+    size: tuple[int, int]  # width, height of the image it was
+
+    @classmethod
+    def of(cls, image: Image, stamp: float) -> PreviousFrame:
+        """What to keep of an image (H, W, 3) BGR."""
+        height, width = image.shape[:2]
+        reduce = math.ceil(max(height, width) / _KEPT_SIDE)
+        small: Image = image
+        if reduce > 1:
+            size = (width // reduce, height // reduce)
+            small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+        grey = np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), np.uint8)
+        return cls(grey, stamp, (width, height))
+
+    def crop(self, box: FloatArray, size: tuple[int, int]) -> Image:
+        """Cut a box given in pixels of the original image."""
+        ratio = np.array(self.grey.shape[::-1]) / self.size
+        return crop(self.grey, (box + 0.5) * np.tile(ratio, 2) - 0.5, size)
+
+
+def network_images(images: Sequence[Image], device: torch.device) -> Tensor:
+    """BGR uint8 images (H, W, 3) as a batch (N, 3, H, W), RGB, 0..1."""
+    batch = torch.from_numpy(np.stack(images)).to(device)
+    return batch.flip(-1).permute(0, 3, 1, 2).float() / 255
+
+
+def find_people(
+    model: STSPNet, image: Image, limits: FloatArray, most: int, least_score: float
+) -> FloatArray:
+    """Boxes (P, 4) of people centred in a part of an image, best first; P at most `most`.
+
+    Args:
+        limits: (4,) x0 y0 x1 y1 pixels within the image; what lies outside is not looked at.
+    """
+    x0, y0 = np.floor(limits[:2] + 0.5).astype(int)
+    x1, y1 = np.ceil(limits[2:] + 0.5).astype(int)
+    part = image[y0:y1, x0:x1]
+    size = model.finder_size
+    letterbox = crop_box(whole_image(x1 - x0, y1 - y0), size, margin=1)
+    device = next(model.parameters()).device
+    frames = network_images([crop(part, letterbox, size)], device)
+    boxes, scores = decode_people(*model.find_people(frames), limit=most + _SPARE_BOXES)
+    kept = scores[0].cpu().numpy() >= max(least_score, 1e-6)
+    corners = boxes[0].double().cpu().numpy()[kept].reshape(-1, 2, 2)
+    found = to_image(corners, letterbox, np.array(size)) + np.array([x0, y0])
+    people = []
+    for box in found.reshape(-1, 4):
+        clipped = tracking.clipped(box, limits)
+        if clipped is not None and tracking.centred(box, limits):
+            people.append(clipped)
+    array = np.array(people).reshape(-1, 4)
+    return array[tracking.without_doubles(array, _DOUBLE)[:most]]
+
+
+def person_crops(
+    image: Image,
+    boxes: FloatArray,
+    size: tuple[int, int],
+    previous: PreviousFrame | None,
+    stamp: float,
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
+    """Crops (N, 3, H, W) of boxes (N, 4), and their motion saliency (N, 1, H/4, W/4).
+
+    Both frames are cut with the current box, so that standing still means no flow.
+    """
+    if len(boxes) == 0:
+        empty = torch.zeros(0, 3, size[1], size[0], device=device)
+        return empty, torch.zeros(0, 1, size[1] // STRIDE, size[0] // STRIDE, device=device)
+    crops = [crop(image, box, size) for box in boxes]
+    saliency = []
+    for cut, box in zip(crops, boxes, strict=True):
+        if previous is None:
+            saliency.append(motion_saliency(None, cut, 1.0))
+            continue
+        grey = np.asarray(cv2.cvtColor(cut, cv2.COLOR_BGR2GRAY), np.uint8)
+        saliency.append(motion_saliency(previous.crop(box, size), grey, stamp - previous.stamp))
+    motion = torch.from_numpy(np.stack(saliency)[:, None]).to(device)
+    return network_images(crops, device), motion

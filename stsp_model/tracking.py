@@ -1,0 +1,181 @@
+"""Following people from frame to frame: boxes, their motion, and which box is whose. No images.
+
+Boxes are (4,) x0 y0 x1 y1 in pixels, tight around a person's joints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from .lifter import TrackState
+
+FloatArray = npt.NDArray[np.float64]
+
+SURE_JOINT = 0.1  # 2D confidence from which a joint helps to say where the person is
+MIN_SURE_JOINTS = 4
+MIN_SIDE = 8.0  # pixels of a box's longer side; less is no person one could see
+_GROW_TIME, _SHRINK_TIME = 0.05, 0.3  # s; an arm thrown out must not be cut off
+_VELOCITY_TIME = 0.1  # s
+_LONGEST_PREDICTION = 0.2  # s; further ahead, a sportive child has turned round
+_LARGEST_SHIFT = 0.5  # of the box's longer side
+_FOUND_TRACKED = 0.3  # overlap from which a found box is a person already in sight
+_FOUND_AGAIN = 0.1  # the same for a person out of sight, who has moved on
+_GIVEN_TRACKED = 0.2  # the same for the caller's boxes
+_SAME_PERSON = 0.1  # mean distance of joints over the box's longer side
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """One person being followed.
+
+    id: never used again. box: where he or she was last seen, at `stamp` (s), smoothed in size.
+    velocity (2,): of the box's centre, pixels per second. state: the lifter's memory.
+    """
+
+    id: str
+    box: FloatArray
+    stamp: float
+    state: TrackState
+    velocity: FloatArray
+
+    def box_at(self, stamp: float) -> FloatArray:
+        """Where the box should be by now, grown by what the motion leaves uncertain."""
+        ahead = min(max(stamp - self.stamp, 0.0), _LONGEST_PREDICTION)
+        limit = _LARGEST_SHIFT * longer_side(self.box)
+        shift = np.clip(self.velocity * ahead, -limit, limit)
+        grown = np.abs(shift) / 2
+        return self.box + np.concatenate([shift - grown, shift + grown])
+
+    def seen(self, box: FloatArray, stamp: float, state: TrackState, max_gap: float) -> Track:
+        """The track after its person was seen in `box`."""
+        interval = stamp - self.stamp
+        if not 0 < interval <= max_gap:
+            return replace(self, box=box, stamp=stamp, state=state, velocity=np.zeros(2))
+        centre, size = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
+        old_centre, old_size = (self.box[:2] + self.box[2:]) / 2, self.box[2:] - self.box[:2]
+        time = np.where(size > old_size, _GROW_TIME, _SHRINK_TIME)
+        size = old_size + (1 - np.exp(-interval / time)) * (size - old_size)
+        measured = (centre - old_centre) / interval
+        share = 1 - np.exp(-interval / _VELOCITY_TIME)
+        return replace(
+            self,
+            box=np.concatenate([centre - size / 2, centre + size / 2]),
+            stamp=stamp,
+            state=state,
+            velocity=self.velocity + share * (measured - self.velocity),
+        )
+
+
+def longer_side(box: FloatArray) -> float:
+    """Length of the longer side in pixels."""
+    return float((box[2:] - box[:2]).max())
+
+
+def joints_box(joints: FloatArray, confidence: FloatArray) -> FloatArray | None:
+    """Tight box around the joints (J, 2) whose confidence (J,) says enough; None if too few do."""
+    sure = np.isfinite(joints).all(axis=-1) & (confidence >= SURE_JOINT)
+    if sure.sum() < MIN_SURE_JOINTS:
+        return None
+    box = np.concatenate([joints[sure].min(axis=0), joints[sure].max(axis=0)])
+    return box if longer_side(box) >= MIN_SIDE else None
+
+
+def centred(box: FloatArray, limits: FloatArray) -> bool:
+    """Whether the box's centre lies within `limits`."""
+    centre = (box[:2] + box[2:]) / 2
+    return bool(((centre >= limits[:2]) & (centre <= limits[2:])).all())
+
+
+def clipped(box: FloatArray, limits: FloatArray) -> FloatArray | None:
+    """The part of a box within `limits`; None if too little is left for a person."""
+    box = np.concatenate([np.maximum(box[:2], limits[:2]), np.minimum(box[2:], limits[2:])])
+    whole = bool(np.isfinite(box).all()) and bool((box[2:] > box[:2]).all())
+    return box if whole and longer_side(box) >= MIN_SIDE else None
+
+
+def overlaps(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Intersection over union (N, M) of boxes (N, 4) and (M, 4) of positive area."""
+    a, b = a.reshape(-1, 1, 4), b.reshape(1, -1, 4)
+    low, high = np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])
+    common = np.maximum(high - low, 0).prod(axis=-1)
+    areas = (a[..., 2:] - a[..., :2]).prod(axis=-1) + (b[..., 2:] - b[..., :2]).prod(axis=-1)
+    return np.asarray(common / np.maximum(areas - common, 1e-9))
+
+
+def match(a: FloatArray, b: FloatArray, least: float) -> dict[int, int]:
+    """Pairs of boxes that overlap by `least` or more, best first, each box once: {of b: of a}."""
+    scores = overlaps(a, b)
+    pairs: dict[int, int] = {}
+    for flat in np.argsort(-scores, axis=None, kind="stable"):
+        i, j = divmod(int(flat), max(len(b), 1))
+        if scores[i, j] < least:
+            break
+        if j not in pairs and i not in pairs.values():
+            pairs[j] = i
+    return pairs
+
+
+def without_doubles(boxes: FloatArray, most: float) -> list[int]:
+    """Indices of boxes (N, 4), best first, that overlap none before them by more than `most`."""
+    scores = overlaps(boxes, boxes)
+    kept: list[int] = []
+    for i in range(len(boxes)):
+        if all(scores[i, j] <= most for j in kept):
+            kept.append(i)
+    return kept
+
+
+def same_person(joints: FloatArray, others: FloatArray, box: FloatArray) -> bool:
+    """Whether two poses (J, 2) lie on each other, for a person with this box."""
+    distance = np.linalg.norm(joints - others, axis=-1).mean()
+    return bool(distance < _SAME_PERSON * longer_side(box))
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A box to look into, whose it may be, and whether the caller says that somebody is there."""
+
+    box: FloatArray
+    track: Track | None = None
+    trusted: bool = False
+
+
+def given_candidates(tracks: Sequence[Track], boxes: FloatArray, stamp: float) -> list[Candidate]:
+    """The caller's boxes (P, 4), with the tracks they go on from."""
+    owners = match(_stacked(tracks, stamp), boxes, _GIVEN_TRACKED)
+    return [
+        Candidate(box, tracks[owners[i]] if i in owners else None, trusted=True)
+        for i, box in enumerate(boxes)
+    ]
+
+
+def followed_candidates(
+    tracks: Sequence[Track], found: FloatArray, stamp: float, last: float, most: int
+) -> list[Candidate]:
+    """Where to look, `most` boxes at most: at people in sight, at found ones, at lost ones.
+
+    Args:
+        found: (P, 4) boxes of the finder, best first.
+        last: stamp of the frame before: who was not seen then is out of sight.
+    """
+    seen = [track for track in tracks if track.stamp == last]
+    missing = [track for track in tracks if track.stamp != last]
+    tracked = overlaps(found, _stacked(seen, stamp)) >= _FOUND_TRACKED
+    found = found[~tracked.any(axis=1)]
+    owners = match(_stacked(missing, stamp), found, _FOUND_AGAIN)
+    again = [Candidate(found[i], missing[j]) for i, j in sorted(owners.items())]
+    new = [Candidate(box) for i, box in enumerate(found) if i not in owners]
+    gone = [
+        Candidate(track.box_at(stamp), track)
+        for j, track in enumerate(missing)
+        if j not in owners.values()
+    ]
+    return [*(Candidate(track.box_at(stamp), track) for track in seen), *again, *new, *gone][:most]
+
+
+def _stacked(tracks: Sequence[Track], stamp: float) -> FloatArray:
+    return np.array([track.box_at(stamp) for track in tracks]).reshape(-1, 4)

@@ -1,0 +1,120 @@
+"""Boxes are followed, matched and told apart as their geometry says."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stsp_model import tracking
+from stsp_model.lifter import TrackState
+from stsp_model.tracking import Track
+
+STATE = TrackState.empty()
+
+
+def track(box, velocity=(0.0, 0.0), stamp=1.0, name="p1"):
+    return Track(name, np.array(box, float), stamp, STATE, np.array(velocity, float))
+
+
+def test_a_standing_persons_box_stays():
+    assert track([10, 20, 50, 120]).box_at(1.1).tolist() == [10, 20, 50, 120]
+
+
+def test_a_moving_persons_box_moves_and_grows_by_half_the_way():
+    box = track([10, 20, 50, 120], velocity=(100, -20)).box_at(1.1)
+    np.testing.assert_allclose(box, [10 + 10 - 5, 20 - 2 - 1, 50 + 10 + 5, 120 - 2 + 1])
+
+
+def test_prediction_has_its_limits_in_time_and_in_space():
+    box = track([0, 0, 40, 100], velocity=(100, 0)).box_at(9.0)
+    assert box[0] == pytest.approx(20 - 10)  # 0.2 s ahead
+    box = track([0, 0, 40, 100], velocity=(1e6, 0)).box_at(1.1)
+    assert box[0] == pytest.approx(50 - 25)  # half the longer side
+
+
+@given(st.floats(-300, 300), st.floats(-300, 300), st.floats(0.01, 0.1))
+def test_a_steady_walk_is_followed_with_its_velocity(vx, vy, interval):
+    walker, velocity = track([0, 0, 40, 100]), np.array([vx, vy])
+    for i in range(1, 80):
+        box = np.array([0.0, 0, 40, 100]) + np.tile(velocity * i * interval, 2)
+        walker = walker.seen(box, 1 + i * interval, STATE, max_gap=0.5)
+    assert np.abs(walker.velocity - velocity).max() <= 1e-2 * np.abs(velocity).max() + 1e-6
+    np.testing.assert_allclose(walker.box, box, atol=1e-6)
+
+
+def test_a_box_grows_faster_than_it_shrinks():
+    small, large = np.array([0.0, 0, 40, 100]), np.array([-30.0, -50, 70, 150])
+    grown = track(small).seen(large, 1.033, STATE, 0.5).box
+    shrunk = track(large).seen(small, 1.033, STATE, 0.5).box
+    grown_share = ((grown - small) / (large - small))[0]
+    shrunk_share = ((shrunk - large) / (small - large))[0]
+    assert grown_share > 3 * shrunk_share > 0
+
+
+def test_after_a_gap_the_velocity_is_forgotten():
+    later = track([0, 0, 40, 100], velocity=(50, 0)).seen(
+        np.array([200.0, 0, 240, 100]), 3.0, STATE, max_gap=0.5
+    )
+    assert later.velocity.tolist() == [0, 0]
+    assert later.box.tolist() == [200, 0, 240, 100]
+
+
+def test_joints_box_uses_sure_joints_only():
+    joints = np.array([[0.0, 0], [10, 50], [20, 100], [5, 80], [999, 999], [np.nan, 3]])
+    confidence = np.array([1.0, 1, 1, 1, 0.01, 1])
+    assert tracking.joints_box(joints, confidence).tolist() == [0, 0, 20, 100]
+    assert tracking.joints_box(joints, np.where(confidence < 1, 0, [1, 1, 1, 0, 0, 1])) is None
+    assert tracking.joints_box(joints / 100, confidence) is None  # too small to be anybody
+
+
+def test_clipping_leaves_what_is_inside_or_nothing():
+    limits = np.array([0.0, 0, 100, 100])
+    assert tracking.clipped(np.array([-50.0, 20, 30, 90]), limits).tolist() == [0, 20, 30, 90]
+    assert tracking.clipped(np.array([-50.0, 20, -1, 90]), limits) is None
+    assert tracking.clipped(np.array([-50.0, 20, np.nan, 90]), limits) is None
+    assert tracking.clipped(np.array([-50.0, -50, 5, 5]), limits) is None
+
+
+def test_overlap_by_hand():
+    a = np.array([[0.0, 0, 10, 10]])
+    b = np.array([[0.0, 0, 10, 10], [5, 0, 15, 10], [20, 0, 30, 10]])
+    np.testing.assert_allclose(tracking.overlaps(a, b), [[1, 1 / 3, 0]])
+
+
+def test_matching_takes_the_best_pairs_first_and_each_box_once():
+    a = np.array([[0.0, 0, 10, 10], [4, 0, 14, 10]])
+    b = np.array([[5.0, 0, 15, 10], [50, 0, 60, 10]])
+    assert tracking.match(a, b, 0.1) == {0: 1}
+    assert tracking.match(a, b, 0.9) == {}
+    assert tracking.match(a, np.empty((0, 4)), 0.1) == {}
+
+
+def test_doubles_leave_the_best():
+    boxes = np.array([[0.0, 0, 10, 10], [1, 0, 11, 10], [30, 0, 40, 10]])
+    assert tracking.without_doubles(boxes, 0.5) == [0, 2]
+
+
+def test_where_to_look_goes_by_sight_then_finds_then_memory():
+    seen, gone = track([0, 0, 10, 30], stamp=1.0), track([100, 0, 110, 30], stamp=0.8, name="p2")
+    found = np.array([[0.0, 0, 10, 30], [200, 0, 210, 30], [104, 0, 114, 30]])
+    looks = tracking.followed_candidates([seen, gone], found, 1.03, last=1.0, most=9)
+    assert [(c.track.id if c.track else None) for c in looks] == ["p1", "p2", None]
+    assert [c.box[0] for c in looks] == [0, 104, 200]
+    looks = tracking.followed_candidates([seen, gone], found[:2], 1.03, last=1.0, most=9)
+    assert [(c.track.id if c.track else None) for c in looks] == ["p1", None, "p2"]
+    assert len(tracking.followed_candidates([seen, gone], found, 1.03, 1.0, most=1)) == 1
+
+
+def test_given_boxes_keep_their_order_and_are_trusted():
+    tracks = [track([0, 0, 10, 30]), track([100, 0, 110, 30], name="p2")]
+    boxes = np.array([[101.0, 0, 111, 30], [300, 0, 310, 30], [1, 0, 11, 30]])
+    looks = tracking.given_candidates(tracks, boxes, 1.03)
+    assert [(c.track.id if c.track else None) for c in looks] == ["p2", None, "p1"]
+    assert all(c.trusted for c in looks)
+
+
+def test_poses_on_top_of_each_other_are_one_person():
+    joints = np.random.default_rng(0).uniform(0, 100, size=(17, 2))
+    box = np.array([0.0, 0, 50, 100])
+    assert tracking.same_person(joints, joints + 3, box)
+    assert not tracking.same_person(joints, joints + 30, box)

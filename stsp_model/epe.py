@@ -79,16 +79,6 @@ def motion_weights(saliency: Tensor, literal: bool = False) -> Tensor:
     return weights if literal else weights / (1 + MOTION_GAMMA)
 
 
-def _cells(height: int, width: int, like: Tensor) -> Tensor:
-    """(h*w, 2) float32: x and y of every cell, row by row."""
-    y, x = torch.meshgrid(
-        torch.arange(height, device=like.device, dtype=torch.float32),
-        torch.arange(width, device=like.device, dtype=torch.float32),
-        indexing="ij",
-    )
-    return torch.stack([x, y], dim=-1).flatten(0, 1)
-
-
 def cells_to_pixels(cells: Tensor) -> Tensor:
     """Heat-map cells to pixels of the crop, for points of any shape."""
     return cells * STRIDE + (STRIDE - 1) / 2
@@ -109,24 +99,25 @@ def soft_argmax(heatmaps: Tensor, window: bool = True) -> tuple[Tensor, Tensor, 
         the window (1 for the global form); covariance (..., 2, 2) in pixels squared of the softmax
         within the window.
     """
-    height, width = heatmaps.shape[-2:]
+    width = heatmaps.shape[-1]
     logits = heatmaps.float().flatten(-2)
-    cells = _cells(height, width, logits)
+    cell = torch.arange(logits.shape[-1], device=logits.device)
+    x, y = (cell % width).float(), cell.div(width, rounding_mode="floor").float()
     if window:
         mode = logits.argmax(dim=-1, keepdim=True)
-        x_distance = cells[:, 0] - mode % width
-        y_distance = cells[:, 1] - mode.div(width, rounding_mode="floor")
-        inside = (x_distance.abs() <= WINDOW_RADIUS) & (y_distance.abs() <= WINDOW_RADIUS)
-        windowed = torch.where(inside, logits, logits + MASKED)
+        across, down = x - mode % width, y - mode.div(width, rounding_mode="floor")
+        inside = (across.abs() <= WINDOW_RADIUS) & (down.abs() <= WINDOW_RADIUS)
         mass = (logits.softmax(dim=-1) * inside).sum(dim=-1)
+        logits = torch.where(inside, logits, logits + MASKED)
     else:
-        windowed = logits
         mass = torch.ones_like(logits[..., 0])
-    share = windowed.softmax(dim=-1)
-    mean = share @ cells
-    offset = cells - mean.unsqueeze(-2)  # (..., h*w, 2)
-    covariance = (share.unsqueeze(-1) * offset).transpose(-1, -2) @ offset
-    return cells_to_pixels(mean), mass, covariance * STRIDE**2
+    # Sums, not matrix products: mixed precision would compute those in 16 bits.
+    share = logits.softmax(dim=-1)
+    mean_x, mean_y = (share * x).sum(dim=-1), (share * y).sum(dim=-1)
+    dx, dy = x - mean_x.unsqueeze(-1), y - mean_y.unsqueeze(-1)
+    xx, xy, yy = ((share * a * b).sum(dim=-1) for a, b in ((dx, dx), (dx, dy), (dy, dy)))
+    covariance = torch.stack([xx, xy, xy, yy], dim=-1).unflatten(-1, (2, 2)) * STRIDE**2
+    return cells_to_pixels(torch.stack([mean_x, mean_y], dim=-1)), mass, covariance
 
 
 def mass_logit(mass: Tensor) -> Tensor:

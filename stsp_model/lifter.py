@@ -128,12 +128,15 @@ def _bones_to_joints() -> Tensor:
     return paths
 
 
+_PATHS = _bones_to_joints()
+
+
 def with_bone_lengths(joints: Tensor, lengths: Tensor) -> Tensor:
     """Poses (..., J, 3) with the directions of their bones kept and `lengths` (..., 16)."""
     parents, children = ([bone[i] for bone in BONES] for i in (0, 1))
     bones = joints[..., children, :] - joints[..., parents, :]
     scaled = bones * (lengths / bone_lengths(joints).clamp_min(_MIN_BONE)).unsqueeze(-1)
-    return _bones_to_joints().to(joints) @ scaled
+    return _PATHS.to(joints) @ scaled
 
 
 class Lifter(nn.Module):

@@ -69,9 +69,12 @@ class _EncoderLayer(nn.Module):
 class TMP(nn.Module):
     """A residual on GSR's pose from up to TAU past poses; exactly zero when there are none."""
 
+    age_scales: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.embed_pose = nn.Linear(2 * 3 * JOINT_COUNT, WIDTH)
+        self.register_buffer("age_scales", torch.tensor(_AGE_SCALES), persistent=False)
         self.embed_age = nn.Linear(2 * len(_AGE_SCALES), WIDTH)
         self.encoder = nn.ModuleList(_EncoderLayer() for _ in range(ENCODER_LAYERS))
         self.encoder_norm = nn.LayerNorm(WIDTH)
@@ -120,8 +123,7 @@ class TMP(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         known = history.known
         past = torch.cat([history.joints, torch.exp(0.5 * history.log_variance)], dim=-1).flatten(2)
-        scales = torch.tensor(_AGE_SCALES, dtype=joints.dtype, device=joints.device)
-        age = history.age.unsqueeze(-1) / scales
+        age = history.age.unsqueeze(-1) / self.age_scales
         # Saturating and growing shares tell 1/60 s from 1/30 s as well as 0.1 s from 2 s.
         age = torch.cat([torch.exp(-age), torch.log1p(age)], dim=-1)
         # Zero first: 0 times what an unknown frame holds need not be 0.

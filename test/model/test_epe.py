@@ -85,6 +85,13 @@ def test_soft_argmax_computes_in_single_precision_from_half():
     np.testing.assert_allclose(joints, [4 * 20.3 + 1.5, 4 * 10.7 + 1.5], atol=0.05)
 
 
+def test_soft_argmax_stays_in_single_precision_under_mixed_precision():
+    expected = soft_argmax(gaussian(30.37, 21.61, 0.7))
+    with torch.autocast("cpu", torch.bfloat16):
+        for result, right in zip(soft_argmax(gaussian(30.37, 21.61, 0.7)), expected, strict=True):
+            torch.testing.assert_close(result, right)
+
+
 def test_weights_leave_still_features_as_they_are_unless_literal():
     saliency = torch.tensor([0.0, 0.25, 1.0])
     expected = 1 + MOTION_GAMMA * np.exp(MOTION_LAMBDA * saliency.numpy())

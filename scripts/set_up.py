@@ -182,7 +182,10 @@ def set_up(distro: str, venv: Path) -> None:
         if venv.exists():
             shutil.rmtree(str(venv))
         venv.mkdir(parents=True)
-        run_step(f"making {venv.name}", [sys.executable, "-m", "venv", venv], log)
+        base = getattr(
+            sys, "_base_executable", sys.executable
+        )  # we may run in the one just removed
+        run_step(f"making {venv.name}", [base, "-m", "venv", venv], log)
     pip = [python, "-m", "pip", "--disable-pip-version-check", "--no-input", "install"]
     pip += ["--progress-bar", "off"]
     run_step(
@@ -208,6 +211,9 @@ def main() -> int:
     parser.add_argument("--ros-distro", required=True, help="jazzy or kilted")
     parser.add_argument("--venv", required=True, type=Path, help="folder of the environment")
     arguments = parser.parse_args()
+    # In an activated environment of ours, python3 has the ROS libraries of that one already.
+    for name in ("LD_LIBRARY_PATH", "_ROS_WHEELS_BOOTSTRAP_COMPLETE"):
+        os.environ.pop(name, None)
     # Two runs of make at once would write the same environment: the second waits for the first.
     folder = os.open(str(ROOT), os.O_RDONLY)
     try:

@@ -139,7 +139,7 @@ def run_step(title: str, command: "list", log: Path) -> None:
         print("\n".join(tail), file=sys.stderr)
         raise SetUpError(
             f"{title} failed; the end of {log} is above. "
-            "Once the cause is gone, the same command goes on from here."
+            "Once the cause is gone, the same command goes on from here; make clean starts afresh."
         )
 
 
@@ -169,22 +169,22 @@ def set_up(distro: str, venv: Path) -> None:
     """Bring `venv` to what the repository asks for; nothing is done if it is there already."""
     wanted = fingerprint(distro, platform.python_version())
     stamp = venv / STAMP
-    if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
+    log = venv / LOG
+    python = venv / "bin" / "python"
+    stamped = stamp.read_text(encoding="utf-8") if stamp.exists() else ""
+    if stamped == wanted and python.exists():
         return
     if stamp.exists():
         stamp.unlink()
     check_tools(sys.version_info.minor, Path(sysconfig.get_path("include")))
 
     start = time.monotonic()
-    log = venv / LOG
-    python = venv / "bin" / "python"
     if not has_pip_and_python(python):
         if venv.exists():
             shutil.rmtree(str(venv))
         venv.mkdir(parents=True)
-        base = getattr(
-            sys, "_base_executable", sys.executable
-        )  # we may run in the one just removed
+        # sys.executable may be the Python of the folder just removed.
+        base = getattr(sys, "_base_executable", sys.executable)
         run_step(f"making {venv.name}", [base, "-m", "venv", venv], log)
     pip = [python, "-m", "pip", "--disable-pip-version-check", "--no-input", "install"]
     pip += ["--progress-bar", "off"]

@@ -208,7 +208,14 @@ def test_the_fingerprint_follows_a_renamed_message_the_distro_and_python(checkou
 def steps(monkeypatch):
     """The titles of the steps that set_up would run, recorded and not run."""
     titles: list[str] = []
-    monkeypatch.setattr(set_up, "run_step", lambda title, _command, _log: titles.append(title))
+
+    def record(title, command, _log):
+        titles.append(title)
+        if "venv" in command:
+            (command[-1] / "bin").mkdir()
+            (command[-1] / "bin" / "python").touch()
+
+    monkeypatch.setattr(set_up, "run_step", record)
     monkeypatch.setattr(set_up, "check_tools", lambda _minor, _include: None)
     return titles
 
@@ -220,6 +227,14 @@ def test_a_second_run_does_nothing(steps, tmp_path):
     steps.clear()
     set_up.set_up("jazzy", tmp_path / "venv")
     assert steps == []
+
+
+def test_an_environment_whose_python_is_gone_is_made_anew(steps, tmp_path):
+    set_up.set_up("jazzy", tmp_path / "venv")
+    steps.clear()
+    (tmp_path / "venv" / "bin" / "python").unlink()
+    set_up.set_up("jazzy", tmp_path / "venv")
+    assert steps[0] == "making venv"
 
 
 def test_another_distro_in_the_same_folder_is_installed_anew(steps, tmp_path):

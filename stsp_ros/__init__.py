@@ -1,1 +1,1 @@
-"""The ROS 2 side of stsp: the node, its messages and markers, player and demo. No pose is computed here."""
+"""The ROS 2 side of stsp: node, messages, markers, player and demo; no pose is computed here."""

@@ -14,11 +14,10 @@ DOMAIN_COUNT = 102  # 0-101: higher domains reach into Linux's ephemeral ports
 
 def local_environment(domain: int) -> dict[str, str]:
     """Environment variables that keep a ROS process in `domain` and on this host."""
-    return {
-        "ROS_DOMAIN_ID": str(domain),
-        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",  # Iron and later
-        "ROS_LOCALHOST_ONLY": "1" if os.environ.get("ROS_DISTRO") == "humble" else "0",
-    }
+    # Later distributions warn of Humble's variable as soon as it is set.
+    humble = os.environ.get("ROS_DISTRO") == "humble"
+    local = {"ROS_LOCALHOST_ONLY": "1"} if humble else {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    return {"ROS_DOMAIN_ID": str(domain), **local}
 
 
 @contextmanager

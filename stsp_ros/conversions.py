@@ -1,0 +1,177 @@
+"""Messages to arrays and back: images, camera models and skeletons."""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from geometry_msgs.msg import Point, Vector3
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
+from stsp.msg import Keypoint2D, Keypoint3D, Skeleton3D, Skeleton3DArray
+
+from stsp_model.camera import Camera
+from stsp_model.images import UnknownEncodingError, decode_compressed, decode_image
+from stsp_model.skeleton import JOINTS
+
+if TYPE_CHECKING:
+    from stsp_model.estimator import Pose
+
+_JOINT_NAMES = list(JOINTS)
+_JPEG_QUALITY = 80
+
+
+def stamp_seconds(stamp: Any) -> float:
+    """Seconds of a builtin_interfaces/Time."""
+    return float(stamp.sec) + 1e-9 * float(stamp.nanosec)
+
+
+def image_from_message(message: Image | CompressedImage) -> npt.NDArray[np.uint8]:
+    """Pixels (H, W, 3) uint8 BGR of a raw or compressed image; a view of the message for bgr8.
+
+    An encoding that we do not know goes through cv_bridge where that is installed. Raises
+    ValueError with the reason for an image that cannot be decoded.
+    """
+    if isinstance(message, CompressedImage):
+        return decode_compressed(message.data, message.format)
+    try:
+        return decode_image(
+            message.height,
+            message.width,
+            message.encoding,
+            message.step,
+            message.data,
+            bool(message.is_bigendian),
+        )
+    except UnknownEncodingError as error:
+        return _through_cv_bridge(message, error)
+
+
+def _through_cv_bridge(message: Image, unknown: UnknownEncodingError) -> npt.NDArray[np.uint8]:
+    try:
+        # Imported only when needed: a cv_bridge built for NumPy 1 breaks under NumPy 2.
+        from cv_bridge import CvBridge
+    except Exception as error:
+        raise ValueError(f"{unknown} (and cv_bridge cannot be imported: {error})") from error
+    try:
+        return np.asarray(CvBridge().imgmsg_to_cv2(message, "bgr8"), np.uint8)
+    except Exception as error:
+        raise ValueError(f"{unknown} (and cv_bridge refuses it: {error})") from error
+
+
+def image_message(image: npt.NDArray[np.uint8], header: Header) -> Image:
+    """A bgr8 message of (H, W, 3) uint8 BGR pixels."""
+    height, width = image.shape[:2]
+    # Image.data takes an array.array as it is; bytes or a list would be copied one by one.
+    data = array.array("B")
+    data.frombytes(np.ascontiguousarray(image).data.cast("B"))
+    return Image(
+        header=header,
+        height=height,
+        width=width,
+        encoding="bgr8",
+        is_bigendian=0,
+        step=3 * width,
+        data=data,
+    )
+
+
+def jpeg_message(image: npt.NDArray[np.uint8], header: Header) -> CompressedImage:
+    """A JPEG of (H, W, 3) uint8 BGR pixels."""
+    encoded, jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    if not encoded:
+        raise ValueError(f"image of shape {image.shape} does not encode as JPEG")
+    message = CompressedImage(header=header, format="bgr8; jpeg compressed bgr8")
+    message.data.frombytes(jpeg.tobytes())
+    return message
+
+
+def camera_from_info(
+    info: CameraInfo, width: int, height: int, *, rectified: bool = False
+) -> Camera | None:
+    """The camera behind images of width x height px, or None for an all-zero matrix.
+
+    `info` describes the full sensor; its region of interest and binning say which part of it the
+    image shows, and any remaining difference in size is taken for a resized image. `rectified`:
+    the image is already undistorted, so P holds its matrix and D does not apply.
+
+    Raises ValueError naming the field for a matrix that is not finite, has no positive focal
+    length or skew, an unknown distortion model, or a region outside the sensor.
+    """
+    matrix = np.array(info.p, np.float64).reshape(3, 4)[:, :3] if rectified else None
+    K = np.array(info.k, np.float64).reshape(3, 3) if matrix is None else matrix.copy()
+    if not K.any():
+        return None
+    full_width, full_height = info.width or width, info.height or height
+    roi = info.roi
+    x0, y0 = roi.x_offset, roi.y_offset
+    seen_width, seen_height = roi.width or full_width - x0, roi.height or full_height - y0
+    if min(seen_width, seen_height) < 1 or (
+        x0 + seen_width > full_width or y0 + seen_height > full_height
+    ):
+        raise ValueError(
+            f"camera_info has a roi of {seen_width}x{seen_height} px at ({x0}, {y0}), outside its "
+            f"{full_width}x{full_height} px"
+        )
+    K[0, 2] -= x0
+    K[1, 2] -= y0
+    D = None if rectified else np.array(info.d, np.float64)
+    try:
+        seen = Camera(K, seen_width, seen_height, D, info.distortion_model or "plumb_bob")
+    except ValueError as error:
+        raise ValueError(f"camera_info: {error}") from error
+    # Binning and resizing are the same to the camera: so many pixels for the same view.
+    return seen.scaled(width, height)
+
+
+def skeletons_message(
+    poses: Sequence[Pose], header: Header, processing_time: float
+) -> Skeleton3DArray:
+    """Everyone seen in one image; `header` is the image's, `processing_time` in seconds."""
+    return Skeleton3DArray(
+        header=header,
+        joint_names=_JOINT_NAMES,
+        skeletons=[_skeleton(pose, header) for pose in poses],
+        processing_time=processing_time,
+    )
+
+
+def _skeleton(pose: Pose, header: Header) -> Skeleton3D:
+    variance = np.asarray(pose.variance, np.float32)
+    joints = [
+        Keypoint3D(offset=Vector3(x=x, y=y, z=z), confidence=confidence, variance=spread)
+        for (x, y, z), confidence, spread in zip(
+            np.asarray(pose.joints, np.float64).tolist(),
+            np.asarray(pose.confidence, np.float64).tolist(),
+            variance,
+            strict=True,
+        )
+    ]
+    joints_2d = [
+        Keypoint2D(u=u, v=v, confidence=confidence)
+        for (u, v), confidence in zip(
+            np.asarray(pose.joints_2d, np.float64).tolist(),
+            np.asarray(pose.confidence_2d, np.float64).tolist(),
+            strict=True,
+        )
+    ]
+    x, y, z = np.asarray(pose.root, np.float64).tolist()
+    return Skeleton3D(
+        header=header,
+        id=pose.id,
+        tracking_state=int(pose.tracking_state),
+        confidence=float(pose.score),
+        root=Point(x=x, y=y, z=z),
+        root_variance=np.asarray(pose.root_variance, np.float32),
+        height=float(pose.height),
+        height_variance=float(pose.height_variance),
+        scale_source=Skeleton3D.SCALE_GIVEN if pose.height_given else Skeleton3D.SCALE_ESTIMATED,
+        joints=joints,
+        joints_2d=joints_2d,
+        box=np.asarray(pose.box, np.float32),
+        frames_used=int(pose.frames_used),
+    )

@@ -1,0 +1,85 @@
+"""The seam between the node and the estimator it runs."""
+
+from __future__ import annotations
+
+import gc
+import warnings
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from stsp_model import Camera, Pose, PoseEstimator, load_model
+from stsp_ros.parameters import Settings
+
+Region = tuple[float, float, float, float]  # x0 y0 x1 y1 px
+_WARM_UP_SIZE = (480, 640)
+
+
+class Model(Protocol):
+    """What the node needs to know of the network."""
+
+    @property
+    def trained(self) -> bool:
+        """Whether its weights come from training."""
+
+    @property
+    def note(self) -> str:
+        """Where its weights come from."""
+
+
+class Estimator(Protocol):
+    """What the node needs of stsp_model.PoseEstimator."""
+
+    @property
+    def model(self) -> Model:
+        """The network."""
+
+    def step(
+        self,
+        image: npt.NDArray[np.uint8],
+        stamp: float,
+        camera: Camera | None = None,
+        boxes: npt.NDArray[np.floating] | None = None,
+        region: Region | None = None,
+    ) -> list[Pose]:
+        """Poses in one image."""
+
+    def reset(self) -> None:
+        """Forget all tracks."""
+
+    def configure(self, **options: float) -> None:
+        """Change options between two images; names as in the constructor."""
+
+
+def build_estimator(settings: Settings) -> Estimator:
+    """The real estimator, warmed up. Raises ValueError or OSError if the model does not load."""
+    device = settings.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it is untrained, the node says by its own means
+        model = load_model(settings.model, device=device)
+    # Libraries allocate and tune at first use. Another estimator keeps the ids from counting it.
+    height, width = _WARM_UP_SIZE
+    blank = np.zeros((height, width, 3), np.uint8)
+    PoseEstimator(model).step(blank, 0.0, boxes=np.array([[0.0, 0.0, width, height]]))
+    return PoseEstimator(model, **estimator_options(settings))
+
+
+def release_device_memory() -> None:
+    """Give back what PyTorch keeps of a GPU's memory for models that are gone."""
+    if torch.cuda.is_initialized():
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def estimator_options(settings: Settings) -> dict[str, Any]:
+    """The settings that are the estimator's, by its names."""
+    return {
+        "subject_height": settings.subject_height,
+        "max_people": settings.max_people,
+        "max_gap": settings.max_gap,
+        "min_confidence": settings.min_confidence,
+    }

@@ -1,0 +1,187 @@
+"""The image subscription: its topic and reliability, and what is the matter when none come."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.node import Node
+from rclpy.qos import HistoryPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+from rclpy.topic_endpoint_info import TopicEndpointInfo
+from sensor_msgs.msg import CompressedImage, Image
+
+from stsp_ros.diagnostics import LossCounter
+from stsp_ros.parameters import AUTO, COMPRESSED, RELIABLE, Settings
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
+except ImportError:  # Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
+
+IMAGE_TOPIC = "image"
+_POLICIES = {True: ReliabilityPolicy.RELIABLE, False: ReliabilityPolicy.BEST_EFFORT}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An image as it came in, its stamp never zero; `arrival` is in seconds of time.monotonic."""
+
+    message: Image | CompressedImage
+    arrival: float
+
+
+@dataclass(frozen=True)
+class _Source:
+    topic: str
+    compressed: bool
+    reliable: bool
+
+
+class ImageInput:
+    """Subscribes to images as the settings and the publishers ask for; used from one thread."""
+
+    def __init__(self, node: Node, on_frame: Callable[[Frame], None]) -> None:
+        self._node = node
+        self._on_frame = on_frame
+        self._subscription: Subscription | None = None
+        self._source: _Source | None = None
+        self._qos = QoSProfile(depth=1)
+        self._settings = Settings()
+        self._heard_at = time.monotonic()
+        self._warned_of_zero_stamp = False
+        self.lost = LossCounter()
+
+    def open(self, settings: Settings) -> None:
+        """Subscribe. Raises ValueError for a QoS override that is none."""
+        self._heard_at = time.monotonic()
+        self._subscribe(settings)
+
+    def update(self, settings: Settings) -> None:
+        """Follow changed settings or publishers, by a new subscription where need be."""
+        if self._subscription is not None:
+            self._subscribe(settings)
+
+    def close(self) -> None:
+        """Unsubscribe; may be called at any time."""
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = None
+            self._source = None
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the last image, or since subscribing; 0 while not subscribed."""
+        return time.monotonic() - self._heard_at if self._subscription is not None else 0.0
+
+    def describe(self) -> str:
+        """The resolved topic, our QoS and what each publisher offers."""
+        if self._source is None:
+            return "not subscribed"
+        offers = [
+            f"{publisher.node_namespace.rstrip('/')}/{publisher.node_name} "
+            f"{publisher.qos_profile.reliability.name.lower()} {publisher.topic_type}"
+            for publisher in self._publishers(self._source.topic)
+        ]
+        return (
+            f"{self._source.topic} ({self._qos.reliability.name.lower()}, "
+            f"depth {self._qos.depth}); publishers: {', '.join(offers) or 'none'}"
+        )
+
+    def _publishers(self, topic: str) -> list[TopicEndpointInfo]:
+        return list(self._node.get_publishers_info_by_topic(topic))
+
+    def _subscribe(self, settings: Settings) -> None:
+        self._settings = settings
+        topic = str(self._node.resolve_topic_name(IMAGE_TOPIC))
+        compressed = settings.image_transport == COMPRESSED
+        if compressed:
+            topic += "/compressed"
+        source = _Source(topic, compressed, self._wants_reliable(topic, settings))
+        if source == self._source:
+            return
+        self.close()
+        self.lost.restart()
+        self._qos = QoSProfile(
+            history=HistoryPolicy.KEEP_LAST, depth=1, reliability=_POLICIES[source.reliable]
+        )
+        # The callback with message info is younger than Humble, whose messages carry no number.
+        numbered = hasattr(Subscription, "CallbackType")
+        callback: Any = self._on_numbered_image if numbered else self._on_image
+        subscribe = partial(
+            self._node.create_subscription,
+            CompressedImage if compressed else Image,
+            topic,
+            callback,
+            self._qos,
+            qos_overriding_options=QoSOverridingOptions(
+                (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH)
+            ),
+        )
+        try:
+            events = SubscriptionEventCallbacks(
+                incompatible_qos=self._on_incompatible_qos, message_lost=self._on_lost
+            )
+            self._subscription = subscribe(event_callbacks=events)
+        except UnsupportedEventTypeError:  # this middleware cannot tell of lost messages
+            events = SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible_qos)
+            self._subscription = subscribe(event_callbacks=events)
+        self._source = source
+        self._node.get_logger().info(f"subscribed to {self.describe()}")
+
+    def _wants_reliable(self, topic: str, settings: Settings) -> bool:
+        choice = self._reliability_override(topic) or settings.image_reliability
+        if choice != AUTO:
+            return choice == RELIABLE
+        # With nobody there yet: reliable, as most cameras are. Our event tells if one is not.
+        return all(
+            publisher.qos_profile.reliability == ReliabilityPolicy.RELIABLE
+            for publisher in self._publishers(topic)
+        )
+
+    def _reliability_override(self, topic: str) -> str:
+        # Under the name of rclpy's own overrides, which could not follow the publishers.
+        name = f"qos_overrides.{topic}.subscription.reliability"
+        if not self._node.has_parameter(name):
+            descriptor = ParameterDescriptor(
+                description="reliable or best_effort, over image_reliability; empty: no change",
+                read_only=True,
+            )
+            self._node.declare_parameter(name, "", descriptor)
+        choice = str(self._node.get_parameter(name).value)
+        if choice and choice.upper() not in ReliabilityPolicy.__members__:
+            raise ValueError(f"{name} is {choice!r}; expected reliable or best_effort")
+        return choice.lower()
+
+    def _on_lost(self, event: Any) -> None:
+        self.lost.event(event.total_count_change)
+
+    def _on_incompatible_qos(self, _event: object) -> None:
+        if self._settings.image_reliability == AUTO:
+            self.update(self._settings)
+        else:
+            self._node.get_logger().warning(f"no images can come: {self.describe()}")
+
+    def _on_numbered_image(self, message: Image | CompressedImage, info: dict[str, Any]) -> None:
+        number = info.get("publication_sequence_number")
+        if number is not None and self._source is not None:
+            topic = self._source.topic
+            self.lost.number(number, lambda: len(self._publishers(topic)))
+        self._on_image(message)
+
+    def _on_image(self, message: Image | CompressedImage) -> None:
+        self._heard_at = time.monotonic()
+        stamp = message.header.stamp
+        if stamp.sec == 0 and stamp.nanosec == 0:
+            message.header.stamp = self._node.get_clock().now().to_msg()
+            if not self._warned_of_zero_stamp:
+                self._warned_of_zero_stamp = True
+                self._node.get_logger().warning(
+                    "images come with a zero stamp; the time of their arrival replaces it"
+                )
+        self._on_frame(Frame(message, self._heard_at))

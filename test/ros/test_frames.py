@@ -1,0 +1,226 @@
+"""What becomes of images: stamps, order, drops, and the account of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from threading import Semaphore
+
+import numpy as np
+import pytest
+from bench import FRAME, Bench, FakeEstimator, a_lost_pose, a_pose, an_image, stamp_of, wait_for
+from stsp.msg import Skeleton3D
+
+from stsp_model.estimator import LateFrameError, Pose
+from stsp_ros.worker import NewestFrameWorker
+
+
+def test_skeletons_carry_the_images_stamp_and_frame(bench: Bench) -> None:
+    bench.start()
+    bench.peer.greet()
+    bench.peer.image.publish(an_image(12.345678901))
+    message = bench.peer.skeletons_at(12.345678901)
+    assert message.header.frame_id == FRAME
+    assert message.skeletons[0].header == message.header
+    assert message.skeletons[0].id == "p1"
+    assert 0 <= message.processing_time < 60
+
+
+def test_an_empty_array_comes_when_nobody_is_seen(bench: Bench) -> None:
+    bench.start(FakeEstimator(answer=lambda _: []))
+    bench.peer.greet()
+    bench.peer.image.publish(an_image(20.0))
+    assert bench.peer.skeletons_at(20.0).skeletons == []
+
+
+def test_a_lost_person_comes_once_as_terminated(bench: Bench) -> None:
+    def answer(stamp: float) -> list[Pose]:
+        return [a_lost_pose()] if stamp == 21.0 else [a_pose()] if stamp < 21.0 else []
+
+    bench.start(FakeEstimator(answer=answer))
+    bench.peer.greet()
+    for stamp in (20.0, 21.0, 22.0):
+        bench.peer.image.publish(an_image(stamp))
+        bench.peer.skeletons_at(stamp)
+    (lost,) = bench.peer.skeletons_at(21.0).skeletons
+    assert lost.tracking_state == Skeleton3D.TRACKING_TERMINATE
+    assert all(np.isnan(joint.offset.x) for joint in lost.joints)
+    assert bench.peer.skeletons_at(22.0).skeletons == []
+
+
+def test_the_newest_image_is_next_however_many_wait(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    received: list[float] = []
+    offer = NewestFrameWorker.offer
+
+    def noted_offer(worker: NewestFrameWorker, frame: object) -> object:
+        received.append(frame.message.header.stamp.sec)
+        return offer(worker, frame)
+
+    fake = FakeEstimator(gate=Semaphore(1000))
+    bench.start(fake)
+    bench.peer.greet()
+    monkeypatch.setattr(NewestFrameWorker, "offer", noted_offer)
+    fake.gate = Semaphore(0)
+    fake.began.clear()
+    bench.peer.image.publish(an_image(100))
+    wait_for(lambda: fake.began == [100], "work on the first image")
+    newest = 100
+    for burst in range(1, 5):
+        # While one image is at work, a burst of others arrives; the last is always delivered.
+        for _ in range(25):
+            newest += 1
+            bench.peer.image.publish(an_image(newest))
+        wait_for(lambda last=newest: last in received, "the last of the burst")
+        fake.gate.release()
+        wait_for(lambda count=burst: len(fake.began) > count, "the next image's turn")
+        assert fake.began[-1] == received[-1] == newest
+        assert len(fake.began) == burst + 1
+    fake.gate.release(10)
+    bench.peer.skeletons_at(newest)
+
+
+def test_every_published_image_is_accounted_for(bench: Bench) -> None:
+    def answer(stamp: float) -> list[Pose]:
+        time.sleep(0.004)
+        if stamp % 7 == 0:
+            raise LateFrameError("as if")
+        if stamp % 11 == 0:
+            raise RuntimeError("as if")
+        return []
+
+    bench.start(FakeEstimator(answer=answer))
+    bench.peer.greet()
+
+    def account(values: dict[str, str]) -> dict[str, int]:
+        return {
+            "processed": int(values["frames processed"]),
+            "dropped": int(values["frames dropped"]),
+            "lost": int(values["messages lost"]),
+        }
+
+    before = account(values_at_rest(bench))
+    count = 400
+    for index in range(count):
+        image = an_image(100 + index)
+        if index % 13 == 0:
+            image.step = 5
+        bench.peer.image.publish(image)
+    bench.peer.image.publish(an_image(10_000))
+    bench.peer.skeletons_at(10_000)
+    values = values_at_rest(bench)
+    after = account(values)
+    assert sum(after.values()) - sum(before.values()) == count + 1
+    assert int(values["frames received"]) == after["processed"] + after["dropped"]
+    reasons = {k: int(v) for k, v in values.items() if k.startswith("dropped: ")}
+    assert sum(reasons.values()) == after["dropped"]
+    assert after["processed"] == len(bench.peer.skeletons)
+
+
+def values_at_rest(bench: Bench) -> dict[str, str]:
+    """Diagnostics of a second in which nothing came."""
+    found: dict[str, str] = {}
+
+    def resting(values: dict[str, str], _: object) -> bool:
+        found.update(values)
+        return values.get("rate in (Hz)") == "0.0" and values.get("rate out (Hz)") == "0.0"
+
+    bench.peer.status(resting)
+    return found
+
+
+def test_a_late_image_is_dropped_and_counted(bench: Bench) -> None:
+    def answer(stamp: float) -> list[Pose]:
+        if stamp == 29.9:
+            raise LateFrameError("29.9 is before 30")
+        return []
+
+    fake = FakeEstimator(answer=answer)
+    bench.start(fake)
+    bench.peer.greet()
+    for stamp in (30.0, 29.9, 31.0):
+        bench.peer.image.publish(an_image(stamp))
+        wait_for(lambda sought=stamp: sought in fake.began, f"work on the image at {stamp} s")
+    bench.peer.skeletons_at(31.0)
+    assert not any(m.header.stamp == stamp_of(29.9) for m in bench.peer.skeletons)
+    bench.peer.status(lambda values, _: values.get("dropped: late") == "1")
+
+
+def test_a_failing_network_is_an_error_in_diagnostics_and_no_end(bench: Bench) -> None:
+    def answer(stamp: float) -> list[Pose]:
+        if 40.0 <= stamp < 41.0:
+            raise RuntimeError("out of memory, say")
+        return []
+
+    bench.start(FakeEstimator(answer=answer))
+    bench.peer.greet()
+    bench.peer.image.publish(an_image(40.0))
+    status = bench.peer.status(lambda values, _: values.get("dropped: failed") == "1")
+    assert status.level == b"\x02"
+    assert "out of memory, say" in status.message
+    bench.peer.image.publish(an_image(41.0))
+    bench.peer.skeletons_at(41.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"step": 10}, "step is 10"),
+        ({"height": 4000}, "cut off"),
+        ({"width": 0}, "0x48"),
+        ({"encoding": "made-up"}, "made-up"),
+    ],
+)
+def test_a_bad_image_is_dropped_with_its_reason(
+    bench: Bench, change: dict[str, int | str], reason: str
+) -> None:
+    bench.start()
+    bench.peer.greet()
+    image = an_image(50.0)
+    for name, value in change.items():
+        setattr(image, name, value)
+    bench.peer.image.publish(image)
+    status = bench.peer.status(lambda values, _: values.get("dropped: bad image") == "1")
+    assert status.level == b"\x01"
+    assert "bad image: " in status.message
+    assert reason in status.message
+    bench.peer.image.publish(an_image(51.0))
+    bench.peer.skeletons_at(51.0)
+
+
+def test_a_zero_stamp_becomes_the_time_of_arrival(bench: Bench) -> None:
+    node = bench.start()
+    bench.peer.greet()
+    before = node.get_clock().now()
+    bench.peer.skeletons.clear()
+    bench.peer.image.publish(an_image(0.0))
+    message = wait_for(lambda: bench.peer.skeletons, "skeletons")[0]
+    stamp = message.header.stamp
+    assert before.nanoseconds <= stamp.sec * 10**9 + stamp.nanosec
+    assert stamp.sec * 10**9 + stamp.nanosec <= node.get_clock().now().nanoseconds
+
+
+def test_the_worker_ends_only_between_items() -> None:
+    at_work, gate = threading.Event(), threading.Event()
+    done: list[str] = []
+
+    def process(item: str) -> None:
+        at_work.set()
+        gate.wait(30)
+        done.append(item)
+
+    worker = NewestFrameWorker(process)
+    assert worker.offer("first") is None
+    assert at_work.wait(30)
+    assert worker.offer("second") is None
+    assert worker.offer("third") == "second"
+    assert not worker.stop(timeout=0.05)  # the first is still at work, so all goes on
+    gate.set()
+    wait_for(lambda: done == ["first", "third"], "both items")
+    worker.between_items(lambda: done.append("task"))
+    wait_for(lambda: done[-1] == "task", "the task")
+    assert worker.stop(timeout=30)
+    assert worker.offer("fourth") is None
+    assert worker.offer(None) == "fourth"
+    assert done == ["first", "third", "task"]

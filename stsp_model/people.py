@@ -30,12 +30,14 @@ _STRAY = 0.5  # of the image's size: how far a person's box may reach beyond its
 class People:
     """N people seen in one frame: whose they are, and what was seen of them.
 
-    keypoints: N, in pixels of the image as it came. boxes (N, 4): tight, in the same pixels.
+    keypoints: N, in pixels of the image as it came. confidence (N, 17): of the joints being right.
+    boxes (N, 4): tight, in the same pixels.
     scores (N,): 0..1, of somebody being there.
     """
 
     candidates: list[Candidate]
     keypoints: Keypoints
+    confidence: FloatArray
     boxes: FloatArray
     scores: FloatArray
 
@@ -64,8 +66,11 @@ def observe_people(
         return _nobody(crops), []
     observation = model.observe(crops, saliency)
     keypoints = image_keypoints(observation, torch.from_numpy(crop_boxes).to(crops))
-    joints, mass, covariance, scores = _arrays(
-        keypoints.joints, keypoints.mass, keypoints.covariance, observation.present.sigmoid()
+    joints, covariance, confidence, scores = _arrays(
+        keypoints.joints,
+        keypoints.covariance,
+        observation.confidence,
+        observation.present.sigmoid(),
     )
     edges, stray = whole_image(*size), _STRAY * np.array(size)
     edges = np.concatenate([edges[:2] - stray, edges[2:] + stray])
@@ -73,12 +78,12 @@ def observe_people(
     boxes: list[FloatArray] = []
     ended: list[Track | None] = []
     for i, candidate in enumerate(candidates):
-        if not _finite(joints[i], mass[i], covariance[i], scores[i]):
+        if not _finite(joints[i], covariance[i], confidence[i], scores[i]):
             ended.append(candidate.track)
             continue
         box: FloatArray | None = candidate.box
         if not candidate.trusted:
-            around = tracking.joints_box(joints[i], mass[i])
+            around = tracking.joints_box(joints[i], confidence[i])
             box = tracking.clipped(candidate.box if around is None else around, edges)
             if box is None or scores[i] < least_score:
                 continue
@@ -98,6 +103,7 @@ def observe_people(
             keypoints.covariance[index],
             None if features is None else features[index],
         ),
+        confidence[kept],
         np.array(boxes).reshape(-1, 4),
         scores[kept],
     )
@@ -141,24 +147,23 @@ def lift_people(
         root, root_variance = solve_root(
             lifted.joints,
             keypoints.joints,
-            keypoints.mass,
+            torch.from_numpy(people.confidence).to(like),
             K,
             keypoints.covariance,
             lifted.height,
             lifted.height_variance,
         )
-    joints, variance, confidence, height, height_variance, mass = _arrays(
+    joints, variance, confidence, height, height_variance = _arrays(
         lifted.joints,
         lifted.variance,
         lifted.confidence,
         lifted.height,
         lifted.height_variance,
-        seen.mass,
     )
     roots, root_variances = _arrays(root, root_variance)
     border = whole_image(camera.width, camera.height)
     outside = np.any((in_image < border[:2]) | (in_image > border[2:]), axis=-1)
-    confidence_2d = np.where(outside, OUTSIDE_CONFIDENCE * mass, mass)
+    confidence_2d = np.where(outside, OUTSIDE_CONFIDENCE, 1.0) * people.confidence
     poses: list[Pose | None] = []
     for i in range(count):
         if not _finite(joints[i], variance[i], confidence[i], height[i], height_variance[i]):
@@ -189,7 +194,7 @@ def lift_people(
 def _nobody(like: Tensor) -> People:
     points, pairs = like.new_zeros(0, JOINT_COUNT, 2), like.new_zeros(0, JOINT_COUNT, 2, 2)
     keypoints = Keypoints(points, points[..., 0], pairs)
-    return People([], keypoints, np.empty((0, 4)), np.empty(0))
+    return People([], keypoints, np.empty((0, JOINT_COUNT)), np.empty((0, 4)), np.empty(0))
 
 
 def _arrays(*tensors: Tensor) -> list[FloatArray]:

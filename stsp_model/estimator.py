@@ -190,19 +190,18 @@ class PoseEstimator:
         )
         clock.append(time.perf_counter())
 
-        now: dict[Track, Track] = {}
+        now: dict[str, Track] = {}
         for i, (pose, candidate) in enumerate(zip(poses, people.candidates, strict=True)):
             track, box = candidate.track, people.boxes[i]
             if pose is None and track is not None:
                 ended.append(track)
             elif pose is not None and track is None:
-                new = Track(ids[i], box, stamp, states[i], np.zeros(2))
-                now[new] = new
+                now[ids[i]] = Track(ids[i], box, stamp, states[i], np.zeros(2))
             elif pose is not None and track is not None:
-                now[track] = track.seen(box, stamp, states[i], settings.max_gap)
-        tracks = [now.pop(track, track) for track in tracks if track not in ended]
-        tracks += now.values()
-        tracks = self._within_limits(tracks, stamp, given is not None)
+                now[ids[i]] = track.seen(box, stamp, states[i], settings.max_gap)
+        gone = {track.id for track in ended}
+        tracks = [now.pop(track.id, track) for track in tracks if track.id not in gone]
+        tracks = self._within_limits([*tracks, *now.values()], stamp, given is not None)
 
         alive = {track.id for track in tracks}
         lost = [terminated(track.id) for track in self._tracks if track.id not in alive]

@@ -84,7 +84,7 @@ def observe_people(
         box: FloatArray | None = candidate.box
         if not candidate.trusted:
             around = tracking.joints_box(joints[i], confidence[i])
-            box = tracking.clipped(candidate.box if around is None else around, edges)
+            box = tracking.clipped(candidate.unguided_box() if around is None else around, edges)
             if box is None or scores[i] < least_score:
                 continue
             if any(tracking.same_person(joints[i], joints[j], box) for j in kept):

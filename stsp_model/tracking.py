@@ -143,6 +143,13 @@ class Candidate:
     track: Track | None = None
     trusted: bool = False
 
+    def unguided_box(self) -> FloatArray:
+        """Where to take the person to be while the joints don't tell: where last seen.
+
+        Following a prediction without measurements would drift and grow.
+        """
+        return self.box if self.track is None else self.track.box
+
 
 def given_candidates(tracks: Sequence[Track], boxes: FloatArray, stamp: float) -> list[Candidate]:
     """The caller's boxes (P, 4), with the tracks they go on from."""
@@ -167,7 +174,10 @@ def followed_candidates(
     tracked = overlaps(found, _stacked(seen, stamp)) >= _FOUND_TRACKED
     found = found[~tracked.any(axis=1)]
     owners = match(_stacked(missing, stamp), found, _FOUND_AGAIN)
-    again = [Candidate(found[i], missing[j]) for i, j in sorted(owners.items())]
+    again = [
+        Candidate(found[i], replace(missing[j], box=found[i], velocity=np.zeros(2)))
+        for i, j in sorted(owners.items())
+    ]
     new = [Candidate(box) for i, box in enumerate(found) if i not in owners]
     gone = [
         Candidate(track.box_at(stamp), track)

@@ -7,11 +7,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from stsp_model.camera import Camera
 from stsp_model.epe import Observation
+from stsp_model.estimator import PoseEstimator, TrackingState
 from stsp_model.finder import FINDER_SIZE, FINDER_STRIDE
 from stsp_model.lifter import Keypoints, Lifted, Lifter
 from stsp_model.skeleton import JOINT_COUNT
 
+CAMERA = Camera([[300, 0, 159.5], [0, 300, 119.5], [0, 0, 1]], 320, 240)
+FRAME = 1 / 30  # s
+OK, TERMINATE = TrackingState.OK, TrackingState.TERMINATE
 CROP = 96
 # Where a stand-in's joints lie in its rectangle: all over it, and on all four edges.
 TEMPLATE = np.random.default_rng(4).uniform(size=(JOINT_COUNT, 2))
@@ -108,3 +113,26 @@ class SceneNet(nn.Module):
             )
         self.keypoints = keypoints
         return self.lifter.step(keypoints, *rest)
+
+
+def estimator(**settings):
+    """A PoseEstimator that sees rectangles."""
+    return PoseEstimator(SceneNet(), **settings)
+
+
+def states(poses):
+    """(id, tracking_state) of every pose."""
+    return [(pose.id, pose.tracking_state) for pose in poses]
+
+
+def joints_of(box):
+    """Pixels (17, 2) of a rectangle's joints."""
+    return box[:2] + TEMPLATE * (box[2:] - box[:2]) - 0.5
+
+
+def same(a, b):
+    """Whether two lists of poses are equal in every number."""
+    assert len(a) == len(b)
+    for one, other in zip(a, b, strict=True):
+        for name in vars(one):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)

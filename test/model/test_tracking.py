@@ -105,6 +105,15 @@ def test_where_to_look_goes_by_sight_then_finds_then_memory():
     assert len(tracking.followed_candidates([seen, gone], found, 1.03, 1.0, most=1)) == 1
 
 
+def test_while_joints_do_not_tell_the_box_stays_where_it_was_seen():
+    running = track([0, 0, 10, 30], velocity=(90, 0))
+    (look,) = tracking.followed_candidates([running], np.empty((0, 4)), 1.1, last=1.0, most=1)
+    assert look.box.tolist() != look.unguided_box().tolist() == [0, 0, 10, 30]
+    found = np.array([[2.0, 0, 12, 30]])
+    (look,) = tracking.followed_candidates([running], found, 1.1, last=1.05, most=1)
+    assert look.unguided_box().tolist() == look.box.tolist() == [2, 0, 12, 30]
+
+
 def test_given_boxes_keep_their_order_and_are_trusted():
     tracks = [track([0, 0, 10, 30]), track([100, 0, 110, 30], name="p2")]
     boxes = np.array([[101.0, 0, 111, 30], [300, 0, 310, 30], [1, 0, 11, 30]])

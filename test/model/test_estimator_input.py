@@ -1,0 +1,263 @@
+"""PoseEstimator copes with any image, camera and body height, and names what it cannot take."""
+
+import numpy as np
+import pytest
+import torch
+from scene import (
+    CAMERA,
+    CROP,
+    FRAME,
+    OK,
+    TEMPLATE,
+    TERMINATE,
+    estimator,
+    joints_of,
+    person,
+    picture,
+    same,
+    states,
+)
+
+from stsp_model.camera import Camera
+
+
+def test_someone_cut_by_the_border_is_followed_out_of_the_picture():
+    estimate = estimator(max_gap=0.1)
+    told = []
+    for i in range(30):
+        told += estimate.step(picture(person(60 - 4 * i, 100, 40, 80)), i * FRAME)
+    assert set(states(told[:-1])) == {("p1", OK)}
+    assert states(told[-1:]) == [("p1", TERMINATE)]
+    assert len(told) > 15
+
+
+def test_joints_beyond_the_border_are_given_with_half_their_confidence():
+    box = person(5, 100, 60, 120)
+    estimate = estimator()
+    estimate.model.observe = seeing(estimate.model, box)
+    (pose,) = estimate.step(picture(box), 0.0, boxes=[box])
+    outside = pose.joints_2d[:, 0] < -0.5
+    assert 0 < outside.sum() < 17
+    np.testing.assert_allclose(pose.confidence_2d, np.where(outside, 0.45, 0.9), rtol=1e-6)
+
+
+def seeing(model, box):
+    """observe() that knows a box also where the image ends."""
+    plain = type(model).observe
+
+    def observe(crops, saliency):
+        seen = plain(model, crops, saliency)
+        size = 1.35 * (box[2:] - box[:2]).max()
+        corner = (box[:2] + box[2:]) / 2 - size / 2
+        joints = (box[:2] + TEMPLATE * (box[2:] - box[:2]) - corner) * CROP / size - 0.5
+        seen.joints[:] = torch.from_numpy(joints)
+        return seen
+
+    return observe
+
+
+@pytest.mark.parametrize("size", [(64, 64), (640, 480), (1080, 1920), (3840, 2160)])
+def test_people_are_followed_in_small_and_large_images(size):
+    estimate = estimator()
+    width, height = size
+    for i in range(3):
+        box = person(width * (0.4 + 0.02 * i), height / 2, width // 5, height // 2)
+        (pose,) = estimate.step(picture(box, size=size), i * FRAME)
+        assert pose.id == "p1"
+        np.testing.assert_allclose(pose.joints_2d, joints_of(box), atol=0.02 * max(size) + 1)
+
+
+def test_a_far_person_in_a_large_image_is_found_and_then_seen_sharply():
+    estimate = estimator()
+    box = person(3000, 1500, 100, 300)
+    estimate.step(picture(box, size=(3840, 2160)), 0.0)
+    (pose,) = estimate.step(picture(box, size=(3840, 2160)), FRAME)
+    np.testing.assert_allclose(pose.joints_2d, joints_of(box), atol=4)
+
+
+def test_any_memory_layout_gives_the_same_poses():
+    image = picture(person(100, 100))
+    expected = estimator().step(image, 0.0)
+    padded = np.zeros((240, 331, 3), np.uint8)
+    padded[:, :320] = image
+    read_only = image.copy()
+    read_only.setflags(write=False)
+    for other in (
+        padded[:, :320],
+        read_only,
+        np.asfortranarray(image),
+        image[::-1].copy()[::-1],
+        np.ascontiguousarray(image[..., ::-1])[..., ::-1],
+    ):
+        same(estimator().step(other, 0.0), expected)
+
+
+def test_nothing_is_kept_of_the_callers_memory():
+    reused, fresh = estimator(), estimator()
+    buffer = np.zeros((240, 320, 3), np.uint8)
+    for i in range(4):
+        frame = picture(person(80 + 5 * i, 100))
+        buffer[:] = frame
+        poses = reused.step(buffer, i * FRAME)
+        same(poses, fresh.step(frame, i * FRAME))
+        buffer[:] = 255
+
+
+def test_flow_is_taken_within_the_current_box():
+    """A still scene has no flow although the box moves; a moving arm has."""
+    rng = np.random.default_rng(0)
+    scene = np.kron(rng.integers(0, 150, (24, 32, 3)), np.ones((10, 10, 1))).astype(np.uint8)
+    estimate = estimator()
+    for i in range(3):
+        estimate.step(scene, i * FRAME, boxes=[person(150 + 8 * i, 120, 60, 90)])
+    assert estimate.model.saliency.max() < 0.01
+    moved = scene.copy()
+    moved[80:160, 150:190] = np.roll(scene, 6, axis=1)[80:160, 150:190]
+    estimate.step(moved, 4 * FRAME, boxes=[person(174, 120, 60, 90)])
+    assert estimate.model.saliency.max() > 0.01
+
+
+# Camera and size
+
+
+def test_without_a_real_camera_the_place_is_unknown():
+    image = picture(person(100, 100))
+    (unknown,) = estimator().step(image, 0.0)
+    (guessed,) = estimator().step(image, 0.0, Camera.guess(320, 240))
+    for pose in (unknown, guessed):
+        assert np.isnan(pose.root).all()
+        assert np.isnan(pose.root_variance).all()
+    same([unknown], [guessed])
+
+
+def test_the_root_projects_the_pose_onto_the_image():
+    """Fed with the exact projection of what the lifter will say, the place is found exactly."""
+    estimate = estimator(subject_height=1.3)
+    net = estimate.model
+    place = np.array([0.4, 0.1, 3.0])
+    plain = net.lifter.step
+
+    def lift_to_truth(keypoints, *rest):
+        lifted, states = plain(keypoints, *rest)
+        rays = (keypoints.joints.double() - 159.5 + torch.tensor([0.0, 40.0])) / 300
+        depth = 3.0
+        joints = torch.cat([rays * depth, torch.full_like(rays[..., :1], depth)], dim=-1)
+        joints = joints - torch.from_numpy(place)
+        return type(lifted)(**{**vars(lifted), "joints": joints.float()}), states
+
+    net.lifter.step = lift_to_truth
+    (pose,) = estimate.step(picture(person(200, 130)), 0.0, CAMERA)
+    np.testing.assert_allclose(pose.root, place, atol=1e-4)
+    assert (pose.root_variance > 0).all()
+
+
+def test_lens_distortion_is_taken_out_for_the_lifter_and_left_in_the_output():
+    lens = Camera(CAMERA.K, 320, 240, [-0.3, 0.1, 0.001, 0, 0])
+    image = picture(person(250, 60))
+    straight, bent = estimator(), estimator()
+    (a,) = straight.step(image, 0.0, CAMERA)
+    (b,) = bent.step(image, 0.0, lens)
+    np.testing.assert_array_equal(a.joints_2d, b.joints_2d)
+    np.testing.assert_allclose(
+        bent.model.keypoints.joints[0].numpy(), lens.undistort(b.joints_2d), atol=1e-3
+    )
+    assert (bent.model.keypoints.joints - straight.model.keypoints.joints).abs().max() > 2
+    assert np.abs(a.joints - b.joints).max() > 1e-3
+
+
+def test_height_given_scales_everything_exactly():
+    results = {}
+    for height in (1.0, 1.5):
+        estimate = estimator(subject_height=height)
+        for i in range(3):
+            (results[height],) = estimate.step(picture(person(100 + i, 100)), i * FRAME, CAMERA)
+    small, large = results[1.0], results[1.5]
+    np.testing.assert_allclose(large.joints, 1.5 * small.joints, rtol=1e-6)
+    np.testing.assert_allclose(large.root, 1.5 * small.root, rtol=1e-5)
+    np.testing.assert_allclose(large.variance, 2.25 * small.variance, rtol=1e-5)
+    assert (small.height, small.height_variance, small.height_given) == (1.0, 0.0, True)
+
+
+def test_height_can_be_given_and_taken_back_between_frames():
+    estimate, image = estimator(), picture(person(100, 100))
+    (first,) = estimate.step(image, 0.0)
+    estimate.configure(subject_height=1.1)
+    (given,) = estimate.step(image, FRAME)
+    estimate.configure(subject_height=0)
+    (last,) = estimate.step(image, 2 * FRAME)
+    assert (first.height_given, given.height_given, last.height_given) == (False, True, False)
+    assert given.height == pytest.approx(1.1)
+    assert last.height == pytest.approx(first.height, rel=0.01)
+
+
+# Trouble
+
+
+@pytest.mark.parametrize("where", ["observe", "lift"])
+def test_numbers_that_are_none_end_the_track_and_are_never_published(where):
+    estimate = estimator()
+    estimate.step(picture(person(100, 100)), 0.0, CAMERA)
+    estimate.model.broken = where
+    poses = estimate.step(picture(person(100, 100)), FRAME, CAMERA)
+    assert states(poses) == [("p1", TERMINATE)]
+    assert estimate.step(picture(person(100, 100)), 2 * FRAME, CAMERA) == []
+    estimate.model.broken = ""
+    (pose,) = estimate.step(picture(person(100, 100)), 3 * FRAME, CAMERA)
+    assert pose.tracking_state == OK
+    assert np.isfinite(pose.joints).all()
+
+
+IMAGE = picture(person(100, 100))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"image": IMAGE.astype(np.float32)}, TypeError, "image is of float32, expected uint8"),
+        ({"image": IMAGE[..., 0]}, ValueError, r"image has shape \(240, 320\)"),
+        ({"image": IMAGE.tolist()}, TypeError, "image is a list"),
+        ({"image": np.zeros((63, 64, 3), np.uint8)}, ValueError, "image is 64x63"),
+        ({"image": np.zeros((64, 5000, 3), np.uint8)}, ValueError, "image is 5000x64"),
+        ({"stamp": float("nan")}, ValueError, "stamp is nan"),
+        ({"stamp": "now"}, TypeError, "stamp is 'now'"),
+        ({"camera": "wide"}, TypeError, "camera is a str"),
+        ({"camera": Camera.guess(640, 480)}, ValueError, "camera is for 640x480"),
+        ({"boxes": [1, 2, 3, 4]}, ValueError, r"boxes has shape \(4,\)"),
+        ({"boxes": [[1, 2, np.nan, 4]]}, ValueError, "boxes holds"),
+        ({"boxes": [[30, 2, 10, 40]]}, ValueError, "boxes holds .* x0 < x1"),
+        ({"boxes": [[400, 2, 410, 40]]}, ValueError, "boxes holds .* beyond the image of 320x240"),
+        ({"boxes": "here"}, TypeError, "boxes is no array of numbers"),
+        ({"region": (0, 0, 10)}, ValueError, r"region has shape \(3,\)"),
+        ({"region": (10, 0, 5, 5)}, ValueError, "region holds"),
+        ({"region": (500, 0, 600, 5)}, ValueError, "region holds .* beyond"),
+    ],
+)
+def test_a_callers_mistake_is_named_and_leaves_no_trace(arguments, error, message):
+    estimate, twin = estimator(), estimator()
+    same(estimate.step(IMAGE, 0.0), twin.step(IMAGE, 0.0))
+    with pytest.raises(error, match=message):
+        estimate.step(**{"image": IMAGE, "stamp": FRAME, **arguments})
+    same(estimate.step(IMAGE, FRAME), twin.step(IMAGE, FRAME))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"subject_height": 3.0}, "subject_height is 3.0"),
+        ({"subject_height": "tall"}, "subject_height is 'tall'"),
+        ({"max_people": 0}, "max_people is 0"),
+        ({"max_people": 1.5}, "max_people is 1.5"),
+        ({"max_gap": 0.0}, "max_gap is 0.0"),
+        ({"max_gap": float("inf")}, "max_gap is inf"),
+        ({"min_confidence": 1.1}, "min_confidence is 1.1"),
+        ({"colour": 1}, "colour"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_and_change_nothing(change, message):
+    estimate = estimator(max_people=2)
+    before = estimate.settings
+    with pytest.raises((TypeError, ValueError), match=message):
+        estimate.configure(**{"max_people": 3, **change})
+    assert estimate.settings is before
+    with pytest.raises((TypeError, ValueError), match=message):
+        estimator(**change)

@@ -255,7 +255,7 @@ class Lifter(nn.Module):
 
         def before(back: Tensor) -> tuple[Tensor, Tensor]:
             """(B, T, W): index of the valid frame `back` places earlier, and whether there is."""
-            wanted = (place + ~valid).unsqueeze(-1) - back
+            wanted = place.unsqueeze(-1) - back
             return order[row, wanted.clamp_min(0)], wanted >= 0
 
         previous, exists = before(torch.ones(1, dtype=torch.long, device=stamps.device))

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from stsp_model.camera import virtual_camera
 from stsp_model.lifter import (
     BODY_FRAMES,
     Keypoints,
@@ -239,6 +240,24 @@ def test_bone_lengths_and_height_are_the_running_median_of_single_frames(lifter)
         np.testing.assert_allclose(clip.height[0, t], height, atol=1e-5)
 
 
+@torch.no_grad()
+def test_poses_are_turned_back_from_the_virtual_camera(lifter):
+    keypoints, boxes = track(3)
+    boxes = boxes + torch.tensor([250.0, -150, 250, -150])  # well off the image's centre
+    seen = []
+    hook = lifter.gsr.register_forward_hook(lambda _, __, pose: seen.append(pose))
+    frame = offline(lifter, keypoints, boxes, np.arange(3) / 30).frame
+    hook.remove()
+    rotations = virtual_camera(keypoints.joints, boxes, K)[2].numpy()
+    for t, R in enumerate(rotations):
+        for j in range(17):
+            pose = R @ seen[0].joints[t, j].numpy()
+            np.testing.assert_allclose(frame.joints[0, t, j], pose, atol=1e-6)
+            variance = R @ np.diag(np.exp(seen[0].log_variance[t, j].numpy())) @ R.T
+            found = frame.log_variance[0, t, j].exp()
+            np.testing.assert_allclose(found, np.diag(variance), rtol=1e-4)
+
+
 def test_missing_joints_are_those_that_are_nan_or_without_mass(lifter):
     keypoints, boxes = track(4)
     stamps = np.arange(4) / 30
@@ -261,9 +280,11 @@ def test_confidence_falls_with_variance_and_grows_with_mass(lifter):
         wide = Lifter(CHANNELS).eval()
     wide.load_state_dict(lifter.state_dict())
     wide.variance_scale.fill_(4.0)
+    wide.height_variance_scale.fill_(9.0)
     result, reference = (offline(x, keypoints, boxes, [0.0]) for x in (wide, lifter))
     assert (result.confidence < reference.confidence)[..., 1:].all()
     assert (result.variance > reference.variance)[..., 1:, :].all()
+    torch.testing.assert_close(result.height_variance, 9 * reference.height_variance)
     assert torch.equal(result.joints, reference.joints)
 
 

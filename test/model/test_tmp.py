@@ -69,6 +69,19 @@ def test_masked_history_has_no_influence(network, current, history, known, poiso
         assert torch.equal(expected, result)
 
 
+@pytest.mark.parametrize("known", [1, 3])
+@torch.no_grad()
+def test_masked_history_is_as_if_it_were_not_there(network, current, history, known):
+    mask = history.known.clone()
+    mask[:, : TAU - known] = False
+    short = History(
+        *(getattr(history, name)[:, -known:] for name in ("joints", "log_variance", "age", "known"))
+    )
+    expected = network(*current, short)[0]
+    result = network(*current, replace(history, known=mask))[0]
+    torch.testing.assert_close(result, expected, atol=1e-6, rtol=0)
+
+
 @torch.no_grad()
 def test_every_known_frame_and_its_age_have_influence(network, current, history):
     joints, _ = network(*current, history)

@@ -226,6 +226,16 @@ def test_a_gap_empties_the_past_but_keeps_the_name():
     assert (estimate.model.saliency == 0).all()
 
 
+def test_what_counts_as_a_gap_can_be_set():
+    estimate = estimator(max_gap=0.2)
+    for stamp, past in ((0.0, 0), (0.15, 1), (0.4, 0), (0.5, 1)):
+        (pose,) = estimate.step(picture(person(80, 100)), stamp)
+        assert pose.frames_used == past
+    patient = estimator(max_gap=2.0)
+    patient.step(picture(person(80, 100)), 0.0)
+    assert patient.step(picture(person(80, 100)), 1.9)[0].frames_used == 1
+
+
 def test_another_image_size_starts_anew():
     estimate = estimator()
     estimate.step(picture(person(80, 100)), 0.0)

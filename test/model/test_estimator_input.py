@@ -103,18 +103,22 @@ def test_nothing_is_kept_of_the_callers_memory():
         buffer[:] = 255
 
 
-def test_flow_is_taken_within_the_current_box():
+@pytest.mark.parametrize("scale", [1, 10])  # 3200 pixels: the frame before is kept reduced
+def test_flow_is_taken_within_the_current_box(scale):
     """A still scene has no flow although the box moves; a moving arm has."""
     rng = np.random.default_rng(0)
-    scene = np.kron(rng.integers(0, 150, (24, 32, 3)), np.ones((10, 10, 1))).astype(np.uint8)
+    cells = rng.integers(0, 150, (24, 32, 3)).astype(np.uint8)
+    scene = np.repeat(np.repeat(cells, 10 * scale, axis=0), 10 * scale, axis=1)
     estimate = estimator()
     for i in range(3):
-        estimate.step(scene, i * FRAME, boxes=[person(150 + 8 * i, 120, 60, 90)])
-    assert estimate.model.saliency.max() < 0.01
+        box = scale * person(150 + 8 * i, 120, 60, 90)
+        estimate.step(scene, i * FRAME, boxes=[box])
+    assert estimate.model.saliency.max() < 0.002
     moved = scene.copy()
-    moved[80:160, 150:190] = np.roll(scene, 6, axis=1)[80:160, 150:190]
-    estimate.step(moved, 4 * FRAME, boxes=[person(174, 120, 60, 90)])
-    assert estimate.model.saliency.max() > 0.01
+    arm = np.s_[80 * scale : 160 * scale, 150 * scale : 190 * scale]
+    moved[arm] = np.roll(scene, 6 * scale, axis=1)[arm]
+    estimate.step(moved, 4 * FRAME, boxes=[scale * person(174, 120, 60, 90)])
+    assert estimate.model.saliency.max() > 0.005
 
 
 # Camera and size

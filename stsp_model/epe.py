@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from .hrnet import STRIDE, HRNet, HRNetSize
+from .hrnet import STRIDE, HRNet, HRNetSize, Normalise
 from .skeleton import JOINT_COUNT
 
 REFERENCE_INTERVAL = 1 / 30  # s; saliency is motion during this time
@@ -55,7 +55,8 @@ def motion_saliency(
         raise ValueError(f"previous_crop has shape {previous_crop.shape}, crop {crop.shape}")
     if not (np.isfinite(interval) and interval > 0):
         raise ValueError(f"interval is {interval} s, expected more than 0")
-    dis: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+    create: Any = cv2.DISOpticalFlow_create  # type: ignore[attr-defined]  # old OpenCV's name, too
+    dis = create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
     flow = dis.calc(_small_grey(previous_crop, size), _small_grey(crop, size), None)
     flow = flow - np.median(flow, axis=(0, 1))
     scale = REFERENCE_INTERVAL / interval / np.hypot(*size)
@@ -155,13 +156,12 @@ class EPE(nn.Module):
         literal_motion: eq. 4 as printed.
     """
 
-    mean: Tensor
-    std: Tensor
     calibration: Tensor
 
     def __init__(self, size: HRNetSize, literal_motion: bool = False) -> None:
         super().__init__()
         self.literal_motion = literal_motion
+        self.normalise = Normalise()
         self.backbone = HRNet(size, JOINT_COUNT)
         channels = size.widths[0]
         last = nn.Linear(64, 1)
@@ -172,8 +172,6 @@ class EPE(nn.Module):
         nn.init.constant_(last.bias, PRESENT_BIAS)
         # Offset and slope on the mass's logit: (0, 1) takes the mass itself for the probability.
         self.register_buffer("calibration", torch.tensor([0.0, 1.0]))
-        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), False)
-        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), False)
 
     def forward(self, crops: Tensor, saliency: Tensor) -> Observation:
         """See the joints of one person per crop.
@@ -186,7 +184,7 @@ class EPE(nn.Module):
             crops: (N, 3, H, W) RGB, 0..1.
             saliency: (N, 1, H/4, W/4), 0..1.
         """
-        features = self.backbone((crops - self.mean) / self.std)
+        features = self.backbone(self.normalise(crops))
         weighted = features * motion_weights(saliency, self.literal_motion)
         heatmaps = self.backbone.final_layer(weighted)
         joints, mass, covariance = soft_argmax(heatmaps)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .hrnet import BasicBlock
+from .hrnet import BasicBlock, Normalise
 
 FINDER_SIZE = (320, 256)  # width, height of the letterboxed frame, pixels
 FINDER_STRIDE = 8  # pixels of the letterboxed frame per cell of the heat map
@@ -34,11 +34,9 @@ class Finder(nn.Module):
     that fills the frame are seen by the same head.
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self) -> None:
         super().__init__()
+        self.normalise = Normalise()
         self.fine = nn.Sequential(
             *_reduce(3, 16), *_reduce(16, 32), *_reduce(32, 48), BasicBlock(48)
         )
@@ -59,8 +57,6 @@ class Finder(nn.Module):
         assert self.head.bias is not None
         with torch.no_grad():
             self.head.bias.copy_(torch.tensor([CENTRE_BIAS, 0, 0, 0, 0]))
-        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), False)
-        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), False)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Look over whole frames.
@@ -73,7 +69,7 @@ class Finder(nn.Module):
             distances (N, 4, h/8, w/8): pixels, positive, from the cell's centre to the left, top,
             right and bottom edge of that person's box.
         """
-        fine = self.fine((frames - self.mean) / self.std)
+        fine = self.fine(self.normalise(frames))
         middle = self.middle(fine)
         coarse = self.from_coarse(self.coarse(middle))
         up = nn.functional.interpolate

@@ -37,6 +37,22 @@ class HRNetSize:
     blocks: int = 4
 
 
+class Normalise(nn.Module):
+    """RGB in 0..1 to the mean and spread of ImageNet's images, as pretrained weights expect."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name, values in (("mean", (0.485, 0.456, 0.406)), ("std", (0.229, 0.224, 0.225))):
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) to the same."""
+        return (images - self.mean) / self.std
+
+
 def _conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
 

@@ -7,23 +7,20 @@ window comes from a track's state or from the clip. So online equals offline.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from .body import BODY_FRAMES, BODY_VALUES, body_of, running_median, with_bone_lengths
 from .camera import virtual_camera
 from .epe import mass_logit
 from .gsr import GSR, LOG_VARIANCE_RANGE, FramePose, Keypoints2D
-from .losses import bone_lengths
-from .skeleton import BONE_COUNT, BONES, JOINT_COUNT
+from .skeleton import BONE_COUNT, JOINT_COUNT
 from .tmp import TAU, TMP, History
 
 MAX_GAP = 0.5  # s; after a longer pause between frames a track starts anew
-BODY_FRAMES = 60  # past frames, the current one included, behind bone lengths and height
-_MIN_BONE = 1e-6  # standing heights; a shorter bone has no direction
-_BODY = BONE_COUNT + 2  # bone lengths, height, log-variance of the height
 Data = TypeVar("Data")
 _REFERENCE_DEVIATION = 0.05  # standing heights; about 60 mm for a child
 
@@ -85,7 +82,7 @@ class TrackState:
     def empty(cls, device: torch.device | str = "cpu") -> TrackState:
         """The state of a track that has seen nothing yet."""
         pose = torch.zeros(TAU, JOINT_COUNT, 3, device=device)
-        body = torch.zeros(BODY_FRAMES, _BODY, device=device)
+        body = torch.zeros(BODY_FRAMES, BODY_VALUES, device=device)
         return cls(pose, pose, (0.0,) * TAU, body, 0)
 
     def continues(self, stamp: float, max_gap: float) -> bool:
@@ -105,38 +102,10 @@ def _map(data: Data, change: Callable[[Tensor], Tensor]) -> Data:
     return type(data)(**values)
 
 
-def _body(frame: FramePose) -> Tensor:
-    """(N, 18): what a frame says of the body that lasts."""
-    rest = torch.stack([frame.height, frame.height_log_variance], dim=-1)
-    return torch.cat([bone_lengths(frame.joints), rest], dim=-1)
-
-
-def running_median(values: Tensor, known: Tensor) -> Tensor:
-    """Median over the window of values (M, W, F) where known (M, W); at least one must be."""
-    ordered = torch.where(known.unsqueeze(-1), values, torch.inf).sort(dim=1).values
-    count = known.sum(dim=1)
-    middle = torch.stack([(count - 1).div(2, rounding_mode="floor"), count // 2], dim=1)
-    return ordered.gather(1, middle.unsqueeze(-1).expand(-1, -1, values.shape[-1])).mean(dim=1)
-
-
-def _bones_to_joints() -> Tensor:
-    """(J, 16): 1 where a bone lies between the pelvis and the joint."""
-    paths = torch.zeros(JOINT_COUNT, BONE_COUNT)
-    for bone, (parent, child) in enumerate(BONES):
-        paths[child] = paths[parent]
-        paths[child, bone] = 1
-    return paths
-
-
-_PATHS = _bones_to_joints()
-
-
-def with_bone_lengths(joints: Tensor, lengths: Tensor) -> Tensor:
-    """Poses (..., J, 3) with the directions of their bones kept and `lengths` (..., 16)."""
-    parents, children = ([bone[i] for bone in BONES] for i in (0, 1))
-    bones = joints[..., children, :] - joints[..., parents, :]
-    scaled = bones * (lengths / bone_lengths(joints).clamp_min(_MIN_BONE)).unsqueeze(-1)
-    return _PATHS.to(joints) @ scaled
+def _marked(keypoints: Keypoints) -> Keypoints:
+    """The same with no mass where a joint is missing for whatever reason."""
+    there = keypoints.joints.isfinite().all(dim=-1) & (keypoints.mass > 0)
+    return replace(keypoints, mass=torch.where(there, keypoints.mass, 0.0))
 
 
 class Lifter(nn.Module):
@@ -181,13 +150,14 @@ class Lifter(nn.Module):
             K: (3, 3) or (N, 3, 3) camera matrix.
             stamp: seconds; a track whose last stamp is later, or more than max_gap earlier,
                 starts anew.
-            states: N states.
+            states: N states; N at least 1.
             subject_height: (N,) metres; NaN, as None, where it is to be estimated.
             max_gap: seconds.
 
         Returns:
             the poses of N people, and their N new states; the old ones stay as they were.
         """
+        keypoints = _marked(keypoints)
         frame = self._frame(keypoints, boxes, K)
         device = frame.joints.device
         empty = TrackState.empty(device)
@@ -202,7 +172,7 @@ class Lifter(nn.Module):
             torch.arange(TAU, 0, -1, device=device) <= count,
         )
         past_body = torch.stack([state.body for state in states])
-        body = torch.cat([past_body[:, 1:], _body(frame).unsqueeze(1)], dim=1)
+        body = torch.cat([past_body[:, 1:], body_of(frame).unsqueeze(1)], dim=1)
         body_known = torch.arange(BODY_FRAMES - 1, -1, -1, device=device) <= count
         lifted = self._poses(frame, history, body, body_known, keypoints.mass, subject_height)
 
@@ -241,6 +211,7 @@ class Lifter(nn.Module):
             max_gap: seconds.
         """
         size = stamps.shape
+        keypoints = _marked(keypoints)
         K = K.unsqueeze(1) if K.ndim == 3 else K
         frame = self._frame(
             _map(keypoints, lambda x: x.flatten(0, 1)),
@@ -288,7 +259,7 @@ class Lifter(nn.Module):
         lifted = self._poses(
             frame,
             history,
-            gathered(_body(frame), index),
+            gathered(body_of(frame), index),
             known.flatten(0, 1),
             keypoints.mass.flatten(0, 1),
             subject_height,
@@ -297,7 +268,7 @@ class Lifter(nn.Module):
 
     def _frame(self, keypoints: Keypoints, boxes: Tensor, K: Tensor) -> FramePose:
         """GSR's pose of every frame on its own, turned from the virtual to the real camera."""
-        missing = ~keypoints.joints.isfinite().all(dim=-1) | ~(keypoints.mass > 0)
+        missing = keypoints.mass == 0
         centre = (boxes[:, :2] + boxes[:, 2:]) / 2
         joints = torch.where(missing[..., None], centre[:, None], keypoints.joints)
         joints, extras, rotation = virtual_camera(joints, boxes, K)
@@ -310,7 +281,7 @@ class Lifter(nn.Module):
             Keypoints2D(
                 torch.where(missing[..., None], 0.0, joints),
                 extras,
-                torch.where(missing, 0.0, keypoints.mass),
+                keypoints.mass,
                 keypoints.covariance / half[:, None, None, None].square(),
                 missing,
                 features,

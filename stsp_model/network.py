@@ -11,12 +11,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from .body import BODY_FRAMES
 from .camera import Camera
 from .crop import to_image
 from .epe import EPE, Observation
 from .finder import FINDER_SIZE, Finder
 from .hrnet import HRNetSize
-from .lifter import BODY_FRAMES, MAX_GAP, Keypoints, Lifted, Lifter, TrackState
+from .lifter import MAX_GAP, Keypoints, Lifted, Lifter, TrackState
 from .skeleton import JOINT_COUNT
 
 SUBJECT_HEIGHT_RANGE = (0.5, 2.5)  # metres

@@ -6,7 +6,6 @@ spans -0.5 to W - 0.5; a crop of width w spans the box in the same way.
 
 from __future__ import annotations
 
-import math
 from typing import Any, TypeVar
 
 import cv2
@@ -70,20 +69,23 @@ def crop(image: Image, box: npt.ArrayLike, size: tuple[int, int]) -> Image:
     border = BORDER_BGR if image.ndim == 3 else (BORDER_GREY,)
     height, width = image.shape[:2]
     shrink = float(((edges[2:] - edges[:2]) / size).min())
-    # Only what the box covers is touched, plus what the interpolation reaches for.
-    reach = 1 + math.ceil(shrink)
+    block = max(int(shrink), 1) if shrink > _REDUCE_FROM else 1
+    # Only what the box covers is touched, plus what the interpolation reaches for, in whole blocks.
+    reach = 1 + block
     x0, y0 = np.clip(np.floor(edges[:2]) - reach, 0, (width, height)).astype(np.int64)
-    x1, y1 = np.clip(np.ceil(edges[2:]) + reach + 1, 0, (width, height)).astype(np.int64)
-    if x0 >= x1 or y0 >= y1:
+    x1, y1 = np.clip(np.ceil(edges[2:]) + reach + block, 0, (width, height)).astype(np.int64)
+    columns, rows = (x1 - x0) // block, (y1 - y0) // block
+    if columns < 1 or rows < 1:
         return np.full((size[1], size[0], *image.shape[2:]), border, dtype=np.uint8)
-    part: Any = np.ascontiguousarray(image[y0:y1, x0:x1])
+    part: Any = image[y0 : y0 + rows * block, x0 : x0 + columns * block]
+    packed = part.strides[1:] == ((3, 1) if image.ndim == 3 else (1,))
+    if not packed or part.strides[0] < part.strides[1] * part.shape[1]:  # more than OpenCV reads
+        part = np.ascontiguousarray(part)
     edges = edges - (x0, y0, x0, y0)
-    if shrink > _REDUCE_FROM:
+    if block > 1:
         # Averages whole blocks of pixels first; the rest, at most a factor of two, is bilinear.
-        full = np.array(part.shape[1::-1])
-        reduced = np.maximum(full // int(shrink), 1)
-        part = cv2.resize(part, reduced.tolist(), interpolation=cv2.INTER_AREA)
-        edges = (edges + 0.5) * np.tile(reduced / full, 2) - 0.5
+        part = cv2.resize(part, (int(columns), int(rows)), interpolation=cv2.INTER_AREA)
+        edges = (edges + 0.5) / block - 0.5
     scale = np.asarray(size) / (edges[2:] - edges[:2])
     matrix = np.array([[scale[0], 0, 0], [0, scale[1], 0]])
     # The crop's pixel (0, 0) is half a crop pixel inside the box's corner.

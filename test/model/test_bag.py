@@ -239,13 +239,16 @@ def encoded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, byte
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(keep=st.floats(0, 0.999), suffix=st.sampled_from(["mcap", "db3"]))
-def test_a_cut_off_bag_is_refused(
+def test_a_cut_off_bag_is_refused_unless_nothing_is_lost(
     tmp_path: Path, encoded: dict[str, bytes], keep: float, suffix: str
 ) -> None:
     file = tmp_path / f"cut.{suffix}"
     file.write_bytes(encoded[suffix][: int(len(encoded[suffix]) * keep)])
-    with pytest.raises(BagError, match=r"cut\.(mcap|db3)"):
-        read_all(file)
+    try:
+        # The last page of an SQLite file ends with room for more.
+        assert (read_all(file), suffix) == (4, "db3")
+    except BagError as error:
+        assert f"cut.{suffix}" in str(error)  # noqa: PT017 - either outcome is right
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -200,14 +200,30 @@ class Peer(Node):
 
     def call(self, kind: Any, service: str, request: Any, timeout: float = PATIENCE) -> Any:
         """The response of the node's `service`, relative to the node."""
-        client = self._callers.get(service)
-        if client is None:
-            client = self.create_client(kind, f"{self.stsp}/{service}")
-            self._callers[service] = client
-        wait_for(client.service_is_ready, f"service {service}")
-        future = client.call_async(request)
+        if service not in self._callers:
+            self._callers[service] = self.create_client(kind, f"{self.stsp}/{service}")
+            wait_for(self._callers[service].service_is_ready, f"service {service}")
+            self._wait_until_known()
+        future = self._callers[service].call_async(request)
         wait_for(future.done, f"an answer of {service}", timeout)
         return future.result()
+
+    def _wait_until_known(self) -> None:
+        """Return when the node has discovered all clients made so far.
+
+        A ready service may not know its client yet, and then misses its request. Discovery keeps
+        to the order of creation, so a later client's answer tells that the earlier ones are known.
+        """
+        probe = self.create_client(GetState, f"{self.stsp}/get_state")
+        for _ in range(round(PATIENCE)):
+            future = probe.call_async(GetState.Request())
+            try:
+                wait_for(future.done, "an answer of get_state", timeout=1.0)
+            except AssertionError:
+                continue
+            self.destroy_client(probe)
+            return
+        raise AssertionError("the node answers no call")
 
     def change_state(self, transition: int) -> bool:
         """Drive a lifecycle transition; whether it succeeded."""

@@ -2,7 +2,7 @@
 
 Shapes: B batch, T frames, J joints, D 2 or 3 coordinates. Every loss is a mean over what its mask
 admits, so neither batch size nor missing joints change its scale; with nothing admitted it is zero.
-Truth that is masked out may be NaN. Rates of change are expressed per PERIOD, so that at 30 frames
+Truth that is masked out may be NaN. Rates of change are expressed per 1/30 s, so that at 30 frames
 per second they are plain differences between frames, and at any other rate mean the same motion.
 
 The paper's equations 8, 19 and 20 as printed act on the prediction alone and so punish real motion;
@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .epe import REFERENCE_INTERVAL
 from .skeleton import ANGLES, BONES
 
-PERIOD = 1 / 30  # seconds
 _MIN_BONE = 1e-6  # metres; a shorter bone has no direction
 _MIN_VARIANCE = 1e-8
 
@@ -181,7 +181,7 @@ def velocity_loss(
     mask: Tensor | None = None,
     literal: bool = False,
 ) -> Tensor:
-    """Velocity constraint (eq. 19): mean squared error of velocity, m^2 per PERIOD^2.
+    """Velocity constraint (eq. 19): mean squared error of velocity, m^2 per (1/30 s)^2.
 
     Args:
         joints, target: (B, T, J, 3) metres.
@@ -201,7 +201,7 @@ def acceleration_loss(
     mask: Tensor | None = None,
     literal: bool = False,
 ) -> Tensor:
-    """Acceleration constraint (eq. 20): mean squared error of acceleration, m^2 per PERIOD^4.
+    """Acceleration constraint (eq. 20): mean squared error of acceleration, m^2 per (1/30 s)^4.
 
     Arguments as for `velocity_loss`; literal: the prediction's own acceleration.
     """
@@ -294,16 +294,16 @@ def gaussian_nll(
 
 
 def _steps(stamps: Tensor) -> Tensor:
-    """Durations (B, T - 1) between stamps (B, T), in units of PERIOD."""
+    """Durations (B, T - 1) between stamps (B, T), in units of 1/30 s."""
     # Stamps in float32 seconds since 1970 would be minutes apart: differences come first.
-    steps = stamps.diff(dim=1) / PERIOD
+    steps = stamps.diff(dim=1) / REFERENCE_INTERVAL
     if not bool((steps > 0).all()):
         raise ValueError("stamps do not increase along dimension 1")
     return steps
 
 
 def _rate(values: Tensor, steps: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Change per PERIOD (B, T - 1, J, D) of values (B, T, J, D), and where both ends are known."""
+    """Change per 1/30 s (B, T - 1, J, D) of values (B, T, J, D), and where both ends are known."""
     if values.ndim != 4 or steps.shape != (values.shape[0], values.shape[1] - 1):
         raise ValueError(
             f"joints have shape {tuple(values.shape)} and stamps {steps.shape[1] + 1} frames, "

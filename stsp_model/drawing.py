@@ -21,7 +21,7 @@ SIDE_COLOURS: dict[str, Colour] = {
     "middle": (245, 240, 225),
 }
 _GREY = (128, 128, 128)
-_DARK = (24, 20, 16)
+_DARK = (32, 28, 26)
 _PAPER = (250, 250, 250)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _SUBPIXEL_BITS = 4
@@ -45,12 +45,23 @@ def _fixed(point: npt.NDArray[np.floating]) -> tuple[int, int]:
 
 
 def draw_text(image: Image, text: str, origin: tuple[int, int], height: float) -> None:
-    """Write `text` on `image` in place, its baseline starting at `origin`, `height` px tall."""
+    """Write `text` on `image` in place, on a dark ground.
+
+    Its baseline starts at `origin`; capitals are about `height` px tall.
+    """
     scale = height / 22.0  # the font's capitals are 22 px tall at scale 1
     thickness = max(1, round(height / 12.0))
-    outline = thickness + 2 * max(1, round(height / 7.0))
-    for colour, width in ((_DARK, outline), (_PAPER, thickness)):
-        cv2.putText(image, text, origin, _FONT, scale, colour, width, cv2.LINE_AA)
+    (width, ascent), descent = cv2.getTextSize(text, _FONT, scale, thickness)
+    margin = max(2, round(height / 5))
+    x, y = origin
+    cv2.rectangle(
+        image,
+        (x - margin, y - ascent - margin),
+        (x + width + margin, y + descent // 2 + margin),
+        _DARK,
+        cv2.FILLED,
+    )
+    cv2.putText(image, text, origin, _FONT, scale, _PAPER, thickness, cv2.LINE_AA)
 
 
 def draw_skeleton(
@@ -171,7 +182,7 @@ def contact_sheet(
     rows = math.ceil(len(tiles) / columns)
     top = TITLE_HEIGHT if title else 0
     sheet = np.full(
-        (top + rows * (height + gap) + gap, columns * (width + gap) + gap, 3), 32, np.uint8
+        (top + rows * (height + gap) + gap, columns * (width + gap) + gap, 3), _DARK, np.uint8
     )
     if title:
         draw_text(sheet, title, (gap, round(0.68 * TITLE_HEIGHT)), 0.36 * TITLE_HEIGHT)

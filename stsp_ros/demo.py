@@ -31,6 +31,13 @@ _READY_TIMEOUT = 180.0  # s; the first import of torch from a slow disk takes a 
 _QUIET = 3.0  # s without a new skeleton after which none is expected any more
 _SETTLE_TIMEOUT = 60.0  # s
 _EXIT_TIMEOUT = 6.0  # s; the node itself takes up to 4
+# Fast DDS: large messages over TCP on the local host, in one piece. All processes need the same.
+_TRANSPORTS = (
+    "LARGE_DATA?max_msg_size=2MB&sockets_size=2MB&non_blocking=true&tcp_negotiation_timeout=50"
+)
+# Larger frames travel as JPEG: raw, most of them are replaced before they are through (of 1768x994
+# at 30 Hz and 1088x1920 at 60 Hz, two busy cores received 45 and 15 % raw, 99 and 94 % as JPEG).
+_LARGEST_RAW_FRAME = 2_000_000  # bytes
 _SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl
 
 
@@ -58,19 +65,6 @@ class _Topics:
         return next((v[what] for name, v in self.latest.items() if name.endswith(topic)), 0)
 
 
-def transports(width: int, height: int) -> str:
-    """Fast DDS's setting under which images of this size come through whole and at once.
-
-    Large messages over TCP on the local host, in one piece: the message and socket sizes have to
-    hold a frame.
-    """
-    megabytes = max(2, -(-width * height * 3 * 5 // 4 // 1_000_000))
-    return (
-        f"LARGE_DATA?max_msg_size={megabytes}MB&sockets_size={megabytes}MB"
-        "&non_blocking=true&tcp_negotiation_timeout=50"
-    )
-
-
 def run(
     source_path: Path,
     out: Path,
@@ -86,12 +80,13 @@ def run(
     source = open_source(source_path, image_topic)
     outputs = _prepare(out)
     width, height = source.size
+    transport = "raw" if 3 * width * height <= _LARGEST_RAW_FRAME else "compressed"
     print(f"{source.name}: {source.count or 'unknown number of'} frames of {width}x{height}")
     with claimed_domain() as domain, contextlib.ExitStack() as stack:
         environment = {
             **os.environ,
             **local_environment(domain),
-            "FASTDDS_BUILTIN_TRANSPORTS": transports(width, height),
+            "FASTDDS_BUILTIN_TRANSPORTS": _TRANSPORTS,
         }
         processes = _Processes(outputs.logs, environment)
         stack.callback(processes.end_all)
@@ -99,10 +94,13 @@ def run(
         print(f"starting node and recorder in ROS domain {domain} ...", flush=True)
         recorder = processes.start(_RECORDER, str(outputs.bag), "--status", stdout=subprocess.PIPE)
         _follow(recorder, topics)
-        parameters = [word for p in node_parameters for word in ("-p", p)]
-        processes.start(_NODE, *(["--ros-args", *parameters] if parameters else []))
+        settings = [f"image_transport:={transport}", *node_parameters]
+        processes.start(_NODE, "--ros-args", *(word for s in settings for word in ("-p", s)))
         _wait_until_ready(processes, topics)
-        played = _play(processes, source_path, image_topic, outputs.folder)
+        arguments = [str(source_path), "--stamps", "now", "--transport", transport]
+        if image_topic is not None:
+            arguments += ["--image-topic", image_topic]
+        played = _play(processes, arguments, outputs.logs / "played.json")
         _wait_until_settled(processes, topics, played["frames"])
         processes.end(_NODE)
         processes.end(_RECORDER)
@@ -252,19 +250,14 @@ def _wait_until_ready(processes: _Processes, topics: _Topics) -> None:
     )
 
 
-def _play(
-    processes: _Processes, source_path: Path, image_topic: str | None, folder: Path
-) -> dict[str, Any]:
+def _play(processes: _Processes, arguments: Sequence[str], report: Path) -> dict[str, Any]:
     """Run the player to its end; returns what it reports."""
-    report = folder / "log" / "played.json"
     report.unlink(missing_ok=True)
-    arguments = [str(source_path), "--stamps", "now", "--report", str(report)]
-    if image_topic is not None:
-        arguments += ["--image-topic", image_topic]
     # The player draws the bar, where there is a terminal to see it.
     bar = sys.stderr.isatty()
     options: dict[str, Any] = {"stderr": None} if bar else {}
-    player = processes.start(_PLAYER, *arguments, *(["--bar"] if bar else []), **options)
+    arguments = [*arguments, "--report", str(report), *(["--bar"] if bar else [])]
+    player = processes.start(_PLAYER, *arguments, **options)
     print("playing ...", flush=True)
     while player.poll() is None:
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -153,7 +153,7 @@ def report_values(report: Report) -> dict[str, str]:
     for reason, count in sorted(report.dropped.items()):
         values[f"dropped: {reason}"] = str(count)
     for name, seconds in report.latencies.items():
-        p50, p95 = 1e3 * np.percentile(seconds, [50, 95])
+        p50, p99 = 1e3 * np.percentile(seconds, [50, 99])
         values[f"{name} p50 (ms)"] = f"{p50:.1f}"
-        values[f"{name} p95 (ms)"] = f"{p95:.1f}"
+        values[f"{name} p99 (ms)"] = f"{p99:.1f}"
     return values

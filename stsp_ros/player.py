@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 import rclpy
 from builtin_interfaces.msg import Time
@@ -20,18 +20,20 @@ from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
-from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 from std_msgs.msg import Header
 
 from stsp_model.bag import BagError
-from stsp_model.sources import Frame, Source, SourceError, open_source
-from stsp_ros.conversions import image_message
+from stsp_model.sources import Source, SourceError, open_source
+from stsp_ros.conversions import image_message, jpeg_message
 
 _SECOND = 1_000_000_000  # ns
 _QOS = QoSProfile(depth=5)  # reliable: a frame is sent again until it is there
 _CAMERA_INFO_PATIENCE = 1.0  # s after the images' subscriber; many take no camera info at all
 _ACKNOWLEDGE_TIMEOUT = 10.0  # s
 _BAR_WIDTH = 40
+
+Item = TypeVar("Item")
 
 
 class PlayerError(RuntimeError):
@@ -48,9 +50,9 @@ class Played:
     latest: float  # s by which the latest frame missed its time
 
 
-def header(stamp: int, frame_id: str) -> Header:
-    """A header with `stamp` in ns."""
-    return Header(stamp=Time(sec=stamp // _SECOND, nanosec=stamp % _SECOND), frame_id=frame_id)
+def time_message(stamp: int) -> Time:
+    """A stamp in ns as a message."""
+    return Time(sec=stamp // _SECOND, nanosec=stamp % _SECOND)
 
 
 def camera_info_message(info: Any, header: Header) -> CameraInfo:
@@ -94,42 +96,66 @@ def wait_for_subscribers(images: Publisher, infos: Publisher, timeout: float) ->
         time.sleep(0.02)
 
 
-def frames_on_time(frames: Iterator[Frame]) -> Iterator[tuple[Frame, float]]:
-    """Each frame when its stamp says, counted from the first, and the seconds it came too late.
+def on_time(stamped: Iterator[tuple[int, Item]]) -> Iterator[tuple[int, Item, float]]:
+    """Each item when its stamp (ns) says, counted from the first, and by how many s it is late.
 
     The schedule is absolute on a monotonic clock, so delays do not add up.
     """
     began = 0.0
-    first: Frame | None = None
-    for frame in frames:
+    first: int | None = None
+    for stamp, item in stamped:
         if first is None:
-            first, began = frame, time.monotonic()
-        due = began + (frame.stamp - first.stamp) / _SECOND
+            first, began = stamp, time.monotonic()
+        due = began + (stamp - first) / _SECOND
         time.sleep(max(0.0, due - time.monotonic()))
-        yield frame, time.monotonic() - due
+        yield stamp, item, time.monotonic() - due
+
+
+def messages(
+    source: Source, compressed: bool
+) -> Iterator[tuple[int, tuple[Image | CompressedImage, CameraInfo | None]]]:
+    """Stamp (ns), and image and camera info with a header that lacks its stamp."""
+    to_message = jpeg_message if compressed else image_message
+    for frame in source.frames():
+        header = Header(frame_id=frame.frame_id)
+        info = frame.camera_info
+        yield (
+            frame.stamp,
+            (to_message(frame.image, header), info and camera_info_message(info, header)),
+        )
 
 
 def play(
-    node: Node, source: Source, *, stamps: str = "original", wait: float = 30.0, bar: bool = False
+    node: Node,
+    source: Source,
+    *,
+    stamps: str = "original",
+    transport: str = "raw",
+    wait: float = 30.0,
+    bar: bool = False,
 ) -> Played:
     """Publish all frames of `source` on `image` (and `camera_info` where it has one), in pace.
 
     `stamps` "original" keeps the source's; "now" shifts them all by the same amount, so that the
-    first is the present time. Returns when every frame has been acknowledged.
+    first is the present time. `transport` "compressed" publishes JPEG on `image/compressed`
+    instead. Returns when every frame has been acknowledged.
 
     Raises PlayerError when nobody subscribes within `wait` s, or not all was acknowledged.
     """
-    images = node.create_publisher(Image, "image", _QOS)
+    compressed = transport == "compressed"
+    kind, topic = (CompressedImage, "image/compressed") if compressed else (Image, "image")
+    images = node.create_publisher(kind, topic, _QOS)
     infos = node.create_publisher(CameraInfo, "camera_info", _QOS)
     wait_for_subscribers(images, infos, wait)
     count, offset, latest, began = 0, 0, 0.0, time.monotonic()
-    for frame, late in frames_on_time(source.frames()):
+    for stamp, (image, info), late in on_time(messages(source, compressed)):
         if count == 0 and stamps == "now":
-            offset = time.time_ns() - frame.stamp
-        head = header(frame.stamp + offset, frame.frame_id)
-        if frame.camera_info is not None:
-            infos.publish(camera_info_message(frame.camera_info, head))
-        images.publish(image_message(frame.image, head))
+            offset = time.time_ns() - stamp
+        image.header.stamp = time_message(stamp + offset)
+        if info is not None:
+            info.header.stamp = image.header.stamp
+            infos.publish(info)
+        images.publish(image)
         count += 1
         latest = max(latest, late)
         if bar:
@@ -166,6 +192,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         help="keep the stamps of the source (default), or shift them so that the first is now",
     )
     parser.add_argument(
+        "--transport",
+        choices=("raw", "compressed"),
+        default="raw",
+        help="publish `image` as it is (default), or as JPEG on `image/compressed`",
+    )
+    parser.add_argument(
         "--wait", type=float, default=30.0, metavar="S", help="for a subscriber (default 30)"
     )
     parser.add_argument("--report", type=Path, metavar="FILE", help="write what was played as JSON")
@@ -182,7 +214,14 @@ def main(args: list[str] | None = None) -> int:
     try:
         source = open_source(options.source, options.image_topic)
         node = rclpy.create_node("player")
-        played = play(node, source, stamps=options.stamps, wait=options.wait, bar=options.bar)
+        played = play(
+            node,
+            source,
+            stamps=options.stamps,
+            transport=options.transport,
+            wait=options.wait,
+            bar=options.bar,
+        )
         if options.report is not None:
             options.report.write_text(json.dumps(asdict(played)), encoding="utf-8")
     except (BagError, SourceError, PlayerError) as error:

@@ -34,7 +34,13 @@ setup(
     description=package_xml("description"),
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=["stsp_model", "stsp_model.data", "stsp_model.msg", "stsp_ros"],
+    packages=[
+        "stsp_model",
+        "stsp_model.data",
+        "stsp_model.evaluation",
+        "stsp_model.msg",
+        "stsp_ros",
+    ],
     package_dir={"stsp_model.msg": "msg"},
     package_data={
         "stsp_model": ["py.typed", "weights/*"],

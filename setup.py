@@ -44,6 +44,7 @@ setup(
     package_dir={"stsp_model.msg": "msg"},
     package_data={
         "stsp_model": ["py.typed", "weights/*"],
+        "stsp_model.data": ["*.json"],
         "stsp_model.msg": ["*.msg"],
         "stsp_ros": ["py.typed"],
     },

@@ -178,15 +178,15 @@ def parts(body: Body) -> list[Part]:
         Part(crown - 0.02 * forward, crown - 0.028 * forward + 0.002 * up, (0.101, 0.099), HAIR),
         Part(j["nose"] - 0.012 * forward, j["nose"] - 0.008 * forward, (0.014, 0.012), SKIN),
     ]
-    for side in (1.0, -1.0):
-        eye = head + 0.080 * forward + 0.036 * side * left + 0.012 * up
-        ear = head + 0.094 * side * left - 0.012 * up
+    for sign in (1.0, -1.0):
+        eye = head + 0.080 * forward + 0.036 * sign * left + 0.012 * up
+        ear = head + 0.094 * sign * left - 0.012 * up
         found += [
             Part(eye, eye + 0.008 * up, (0.0125, 0.0125), EYES),
             Part(ear, ear + 0.018 * up, (0.017, 0.019), SKIN),
             Part(
                 head + 0.078 * forward - 0.052 * up,
-                head + 0.073 * forward + 0.026 * side * left - 0.042 * up,
+                head + 0.073 * forward + 0.026 * sign * left - 0.042 * up,
                 (0.0075, 0.006),
                 np.array((150.0, 60.0, 56.0)),
             ),

@@ -66,6 +66,18 @@ def test_message_definitions_and_type_markers_are_package_data(distribution):
         assert (ROOT / package / "py.typed").exists()
 
 
+def test_every_other_file_beside_the_code_is_package_data(distribution):
+    folders = {ROOT / Path(*name.split(".")): name for name in distribution.packages}
+    for top in ("stsp_model", "stsp_ros"):
+        for file in (ROOT / top).rglob("*"):
+            if file.is_dir() or file.suffix in {".py", ".pyc"}:
+                continue
+            owner = next(folder for folder in file.parents if folder in folders)
+            patterns = distribution.package_data.get(folders[owner], [])
+            inside = file.relative_to(owner)
+            assert any(inside.match(pattern) for pattern in patterns), f"{file} is not installed"
+
+
 def test_every_executable_is_installed():
     installed = re.findall(r"\bbin/(\w+)", cmake_lists())
     assert sorted(installed) == sorted(file.name for file in (ROOT / "bin").iterdir())

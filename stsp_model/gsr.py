@@ -14,6 +14,7 @@ from .skeleton import BONES, JOINT_COUNT
 
 WIDTH = 256
 HEADS = 8
+LAYERS = 2  # of graph attention
 CONTEXT_BLOCKS = 3
 CONTEXT_WIDTH = 512
 JOINT_INPUTS = 9  # x, y, log size, tilt, mass, two log deviations, correlation, missing
@@ -113,7 +114,7 @@ class GraphAttention(nn.Module):
 
 
 class _Residual(nn.Module):
-    """A block of the context MLP. Layer norm, as a live stream is a batch of one."""
+    """A block of an MLP beside a shortcut. Layer norm, as a live stream is a batch of one."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -137,9 +138,11 @@ class GSR(nn.Module):
     Args:
         channels: C of the visual features.
         context: False for the printed form.
+        layers: of graph attention. 0: no graph; an MLP takes each joint's place in 3D from its own
+            2D joint and, with `context`, from the whole pose.
     """
 
-    def __init__(self, channels: int, context: bool = True) -> None:
+    def __init__(self, channels: int, context: bool = True, layers: int = LAYERS) -> None:
         super().__init__()
         self.embed = nn.Linear(JOINT_INPUTS, WIDTH)
         self.joint = nn.Parameter(torch.empty(JOINT_COUNT, WIDTH).normal_(std=0.1))
@@ -153,8 +156,11 @@ class GSR(nn.Module):
                 nn.LayerNorm(CONTEXT_WIDTH),
                 nn.Linear(CONTEXT_WIDTH, WIDTH),
             )
-        self.layers = nn.ModuleList(GraphAttention() for _ in range(2))
-        self.norms = nn.ModuleList(nn.LayerNorm(WIDTH) for _ in range(3))
+        self.layers = nn.ModuleList(GraphAttention() for _ in range(layers))
+        self.norms = nn.ModuleList(nn.LayerNorm(WIDTH) for _ in range(layers + 1))
+        self.alone: nn.Module | None = None
+        if not layers:
+            self.alone = nn.Sequential(*(_Residual(WIDTH) for _ in range(LAYERS)))
         # Each joint reads its own x, y, z and log-variances from its node.
         self.readout = nn.Parameter(torch.empty(JOINT_COUNT, WIDTH, 6))
         self.readout_bias = nn.Parameter(torch.zeros(JOINT_COUNT, 6))
@@ -167,7 +173,7 @@ class GSR(nn.Module):
             last.bias.copy_(torch.tensor([0.0, 2 * math.log(_FIRST_HEIGHT_DEVIATION)]))
 
     def forward(self, keypoints: Keypoints2D) -> FramePose:
-        """Eq. 14: the 3D pose as a linear regression of every node after two layers of attention.
+        """Eq. 14: the 3D pose as a linear regression of every node after the layers of attention.
 
         The height is read from the mean node and the pose's bone lengths, which are shares of
         standing height: heads are larger and legs shorter the younger the child.
@@ -179,6 +185,8 @@ class GSR(nn.Module):
         nodes = self.embed(inputs) + self.joint + visual
         if self.context is not None:
             nodes = nodes + self.context(inputs.flatten(1)).unsqueeze(1)
+        if self.alone is not None:
+            nodes = self.alone(nodes)
         for layer, norm in zip(self.layers, self.norms, strict=False):
             nodes = nodes + layer(norm(nodes))
         nodes = self.norms[-1](nodes)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from .body import BODY_FRAMES, BODY_VALUES, body_of, running_median, with_bone_lengths
 from .camera import virtual_camera
 from .epe import mass_logit
-from .gsr import GSR, LOG_VARIANCE_RANGE, FramePose, Keypoints2D
+from .gsr import GSR, LAYERS, LOG_VARIANCE_RANGE, FramePose, Keypoints2D
 from .skeleton import BONE_COUNT, JOINT_COUNT
 from .tmp import TAU, TMP, History
 
@@ -67,6 +67,8 @@ class Lifted:
 class TrackState:
     """What one track remembers, oldest first; only the last `count` entries are known.
 
+    TAU is that of the lifter that made the state, and 1 where it has no temporal module.
+
     joints, log_variance (TAU, J, 3): GSR's poses, camera axes, standing heights.
     stamps: TAU times in seconds.
     body (BODY_FRAMES, 18): bone lengths, height and the height's log-variance.
@@ -79,11 +81,11 @@ class TrackState:
     count: int
 
     @classmethod
-    def empty(cls, device: torch.device | str = "cpu") -> TrackState:
-        """The state of a track that has seen nothing yet."""
-        pose = torch.zeros(TAU, JOINT_COUNT, 3, device=device)
+    def empty(cls, device: torch.device | str = "cpu", tau: int = TAU) -> TrackState:
+        """The state of a track that has seen nothing yet: the start for a lifter of any tau."""
+        pose = torch.zeros(tau, JOINT_COUNT, 3, device=device)
         body = torch.zeros(BODY_FRAMES, BODY_VALUES, device=device)
-        return cls(pose, pose, (0.0,) * TAU, body, 0)
+        return cls(pose, pose, (0.0,) * tau, body, 0)
 
     def continues(self, stamp: float, max_gap: float) -> bool:
         """Whether a frame at `stamp` (s) belongs to the same stretch of time."""
@@ -114,17 +116,22 @@ class Lifter(nn.Module):
     Args:
         channels: C of the visual features.
         context: False for GSR as printed.
+        tau: past poses that the temporal module sees. 0: no temporal module.
+        layers: of graph attention, see GSR.
     """
 
     variance_scale: Tensor
     height_variance_scale: Tensor
     calibration: Tensor
 
-    def __init__(self, channels: int, context: bool = True) -> None:
+    def __init__(
+        self, channels: int, context: bool = True, tau: int = TAU, layers: int = LAYERS
+    ) -> None:
         super().__init__()
         self.channels = channels
-        self.gsr = GSR(channels, context)
-        self.tmp = TMP()
+        self.window = max(tau, 1)  # the last stamp is needed in any case
+        self.gsr = GSR(channels, context, layers)
+        self.tmp = TMP() if tau else None
         # Calibration, set once after training on held-out data. Variances are multiplied by their
         # scale. A joint's confidence is the sigmoid of an offset, plus a slope times the logit of
         # its mass, plus a slope times log(deviation / 0.05 standing heights).
@@ -160,7 +167,7 @@ class Lifter(nn.Module):
         keypoints = _marked(keypoints)
         frame = self._frame(keypoints, boxes, K)
         device = frame.joints.device
-        empty = TrackState.empty(device)
+        empty = TrackState.empty(device, self.window)
         states = [state if state.continues(stamp, max_gap) else empty for state in states]
         # Subtracted in double precision: epochs in single precision are minutes apart.
         ages = [[stamp - past for past in state.stamps] for state in states]
@@ -169,7 +176,7 @@ class Lifter(nn.Module):
             torch.stack([state.joints for state in states]),
             torch.stack([state.log_variance for state in states]),
             torch.tensor(ages, dtype=frame.joints.dtype, device=device),
-            torch.arange(TAU, 0, -1, device=device) <= count,
+            torch.arange(self.window, 0, -1, device=device) <= count,
         )
         past_body = torch.stack([state.body for state in states])
         body = torch.cat([past_body[:, 1:], body_of(frame).unsqueeze(1)], dim=1)
@@ -242,7 +249,7 @@ class Lifter(nn.Module):
         def gathered(x: Tensor, index: Tensor) -> Tensor:
             return x.unflatten(0, size)[row, index].flatten(0, 1)
 
-        index, known = window(TAU)
+        index, known = window(self.window)
         age = (stamps.unsqueeze(-1) - stamps[row, index]).to(frame.joints.dtype)
         history = History(
             gathered(frame.joints, index),
@@ -311,7 +318,11 @@ class Lifter(nn.Module):
         what single frames say. The height's variance is the median one: frames of one person err
         alike, so more of them do not make it smaller.
         """
-        corrected, log_variance = self.tmp(frame.nodes, frame.joints, frame.log_variance, history)
+        corrected, log_variance = frame.joints, frame.log_variance
+        used = torch.zeros_like(history.known[:, 0], dtype=torch.long)
+        if self.tmp is not None:
+            corrected, log_variance = self.tmp(frame.nodes, corrected, log_variance, history)
+            used = history.known.sum(dim=1)
         steady = running_median(body, body_known)
         joints = with_bone_lengths(corrected, steady[:, :BONE_COUNT])
         height = steady[:, -2]
@@ -338,7 +349,7 @@ class Lifter(nn.Module):
             confidence,
             height,
             height_variance,
-            history.known.sum(dim=1),
+            used,
             frame,
             corrected,
             log_variance,

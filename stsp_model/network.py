@@ -16,9 +16,11 @@ from .camera import Camera
 from .crop import to_image
 from .epe import EPE, Observation
 from .finder import FINDER_SIZE, Finder
+from .gsr import LAYERS
 from .hrnet import HRNetSize
 from .lifter import MAX_GAP, Keypoints, Lifted, Lifter, TrackState
 from .skeleton import JOINT_COUNT
+from .tmp import TAU
 
 SUBJECT_HEIGHT_RANGE = (0.5, 2.5)  # metres
 # 2D joints from elsewhere come without a covariance: this deviation, in half box sides, is about
@@ -33,6 +35,11 @@ class Preset:
 
     backbone: HRNet's sizes. crop: side of EPE's square input, pixels.
     literal_motion: eq. 4 as printed. context: False for GSR as printed (eq. 10-13).
+    graph_layers: of GSR's attention; 0: an MLP per joint instead. tau: past poses that TMP sees;
+    0: no TMP.
+
+    Raises:
+        ValueError: for less than 0 graph layers or past poses.
     """
 
     name: str
@@ -40,6 +47,13 @@ class Preset:
     crop: int
     literal_motion: bool = False
     context: bool = True
+    graph_layers: int = LAYERS
+    tau: int = TAU
+
+    def __post_init__(self) -> None:
+        for field in ("graph_layers", "tau"):
+            if getattr(self, field) < 0:
+                raise ValueError(f"{field} is {getattr(self, field)}, expected 0 or more")
 
 
 # The crop's side: 192 px keep edge below 0.4 GMAC (0.37), 256 and 384 are what the authors of
@@ -127,7 +141,9 @@ class STSPNet(nn.Module):
             torch.default_generator.manual_seed(seed)
             self.finder = Finder()
             self.epe = EPE(preset.backbone, preset.literal_motion)
-            self.lifter = Lifter(preset.backbone.widths[0], preset.context)
+            self.lifter = Lifter(
+                preset.backbone.widths[0], preset.context, preset.tau, preset.graph_layers
+            )
         # A quarter to a third faster on CPUs, where narrow convolutions are bound by memory.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

@@ -24,6 +24,8 @@ _AGE_SCALES = (1 / 60, 1 / 15, 1 / 4, 1.0)  # s: from one frame of a fast camera
 class History:
     """GSR's poses of the past frames of N people, oldest first, camera axes, standing heights.
 
+    Of the last TAU frames, or of another number.
+
     joints, log_variance (N, TAU, J, 3); age (N, TAU): seconds before the current frame;
     known (N, TAU): bool. Where it is False the values are never looked at.
     """
@@ -67,7 +69,7 @@ class _EncoderLayer(nn.Module):
 
 
 class TMP(nn.Module):
-    """A residual on GSR's pose from up to TAU past poses; exactly zero when there are none."""
+    """A residual on GSR's pose from past poses; exactly zero when there are none."""
 
     age_scales: Tensor
 

@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..crop import crop_box
-from ..data.samples import ImagePose
-from ..metrics import pck_2d
-from ..network import STSPNet, image_keypoints
-from ..perception import person_crops
-from ..skeleton import INDEX, JOINT_COUNT, JOINTS, SIDES, TORSO
+from stsp_model.crop import crop_box
+from stsp_model.data.samples import ImagePose
+from stsp_model.metrics import pck_2d
+from stsp_model.network import STSPNet, image_keypoints
+from stsp_model.perception import person_crops
+from stsp_model.skeleton import INDEX, JOINT_COUNT, JOINTS, SIDES, TORSO
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]

@@ -302,3 +302,36 @@ def test_gradients_reach_every_weight_and_stay_finite_with_missing_joints(lifter
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
     lifter.zero_grad()
+
+
+@pytest.mark.parametrize("tau", [0, 1, 9])
+@pytest.mark.parametrize("layers", [0, 3])
+def test_ablated_lifters_run_online_as_offline_and_use_the_past_they_should(tau, layers):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        lifter = Lifter(CHANNELS, tau=tau, layers=layers).eval()
+        if lifter.tmp is not None:
+            nn.init.normal_(lifter.tmp.head[-1].weight, std=0.03)
+    keypoints, boxes = track(14)
+    stamps = np.arange(14) / 30
+    clip = offline(lifter, keypoints, boxes, stamps)
+    assert_same(online(lifter, keypoints, boxes, stamps), clip, range(14))
+    assert clip.frames_used[0].tolist() == [min(t, tau) for t in range(14)]
+    if tau == 0:
+        torch.testing.assert_close(clip.corrected, clip.frame.joints, atol=0, rtol=0)
+
+
+@torch.no_grad()
+def test_without_a_graph_and_context_a_joint_depends_on_its_own_2d_joint_alone():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        lifter = Lifter(CHANNELS, context=False, tau=0, layers=0).eval()
+    keypoints, boxes = track(1)
+    keypoints = replace(keypoints, joints=keypoints.joints.nan_to_num(300.0))
+    moved = keypoints.joints.clone()
+    moved[0, 3] += 9
+    stamps = np.zeros(1)
+    before = offline(lifter, keypoints, boxes, stamps).frame.joints[0, 0]
+    after = offline(lifter, replace(keypoints, joints=moved), boxes, stamps).frame.joints[0, 0]
+    changed = ((after - before).abs().amax(dim=-1) > 1e-6).tolist()
+    assert [j for j, moves in enumerate(changed) if moves] == [3]

@@ -286,3 +286,17 @@ def test_networks_can_be_exported_with_static_shapes(model):
     with torch.no_grad():
         for result, expected in zip(exported(*inputs), Traced().eval()(*inputs), strict=True):
             torch.testing.assert_close(result, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_preset_says_how_much_past_and_how_deep_a_graph():
+    assert (PRESETS["edge"].tau, PRESETS["edge"].graph_layers) == (5, 2)
+    small = STSPNet(replace(PRESETS["edge"], tau=0, graph_layers=0)).eval()
+    deep = STSPNet(replace(PRESETS["edge"], tau=9, graph_layers=3)).eval()
+    assert small.lifter.tmp is None
+    assert len(deep.lifter.gsr.layers) == 3
+    for model in (small, deep):
+        lifted = model.lift(random_walk(12), np.arange(12) / 30, CAMERA)
+        assert np.isfinite(lifted).all()
+    for wrong in ({"tau": -1}, {"graph_layers": -1}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            replace(PRESETS["edge"], **wrong)

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from stsp_model.bag import BagError
+from stsp_model.data.command import add_command as add_data_command
 from stsp_model.sources import SourceError
 
 SAMPLE = Path(__file__).resolve().parent.parent / "assets" / "sample.mcap"
@@ -92,6 +93,8 @@ def parser() -> argparse.ArgumentParser:
         "--out", type=Path, default=Path("out/demo"), metavar="DIR", help="default: out/demo"
     )
     command.set_defaults(run=demo)
+
+    add_data_command(commands)
     return top
 
 

@@ -174,6 +174,21 @@ _LIMBS = tuple(
     for part in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
 )
 
+# Human3.6M as captured: ours without the ends of hands and feet and the doubles of some joints.
+# Its spine is a joint of its own, some centimetres from the midpoint.
+H36M_32 = Source(
+    name="Human3.6M-32",
+    points=_names(
+        "pelvis right_hip right_knee right_ankle right_toe_base right_toe left_hip left_knee "
+        "left_ankle left_toe_base left_toe pelvis_2 spine thorax nose head_top thorax_2 "
+        "left_shoulder left_elbow left_wrist left_wrist_2 left_thumb left_hand left_hand_2 "
+        "thorax_3 right_shoulder right_elbow right_wrist right_wrist_2 right_thumb right_hand "
+        "right_hand_2"
+    ),
+    joints=_same(*JOINTS),
+    near=frozenset({"spine"}),
+)
+
 # The shoulders' midpoint lies a little below the base of the neck; there is no head_top.
 COCO_17 = Source(
     name="COCO-17",
@@ -256,6 +271,15 @@ CMU_BVH = Source(
     name="CMU-BVH",
     points=tuple(name for names in _CMU_JOINTS.values() for name in names),
     joints=_CMU_JOINTS,
+)
+
+# The humanoid of DeepMimic, by the names in its character file. Its neck starts a little below the
+# shoulders; the head is a sphere, so nose and head_top are missing.
+DEEPMIMIC = Source(
+    name="DeepMimic",
+    points=("neck", *_LIMBS),
+    joints={**_same(*_LIMBS), "thorax": ("neck",)},
+    near=frozenset({"thorax", "spine"}),
 )
 
 # Anny: heads of the bones of its default rig, and two points of its surface, which whoever poses

@@ -10,14 +10,15 @@ from __future__ import annotations
 import re
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Dataset
 
-from stsp_model.data.samples import Y_UP, DataError, FloatArray, Motion
+from stsp_model.data.errors import DataError
+from stsp_model.data.samples import Y_UP, FloatArray, Motion
 from stsp_model.data.splits import check_split, cmu_split
 from stsp_model.skeleton import CMU_BVH, Source, map_joints
 
@@ -25,6 +26,12 @@ CENTIMETRE = 0.01  # m; what the CMU clips are in
 _ARCHIVES = (".tar", ".tar.xz", ".tar.gz", ".tgz", ".tar.bz2")
 # Of the rest pose, m. BVH states no unit; a person of another size was read in the wrong one.
 _PLAUSIBLE_SIZE = (0.4, 3.0)
+# Faster than anybody: a joint against the pelvis, and the pelvis. Steps above are faults of the
+# capture (frames between two sets of Euler angles, the rest pose before the first frame), and
+# resampling has smeared each over the frames around it.
+MAX_JOINT_SPEED, MAX_PELVIS_SPEED = 14.0, 9.0  # m/s
+_SMEARED = 0.05  # s on either side
+_SHORTEST = 0.5  # s; shorter remains between two faults are left out
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,16 +120,14 @@ def _parse_hierarchy(text: str, name: str) -> _Hierarchy:
     return _Hierarchy(tuple(names), tuple(parents), tuple(offsets), tuple(channels))
 
 
-def _axis_rotation(axis: str, degrees: FloatArray) -> FloatArray:
-    """(T, 3, 3) rotations about "X", "Y" or "Z"."""
-    radians = np.radians(degrees)
+def _turn(rotation: FloatArray, axis: str, degrees: FloatArray) -> None:
+    """Multiply rotations (T, 3, 3) from the right, in place, by turns about "X", "Y" or "Z"."""
+    radians = np.radians(degrees)[:, None]
     cosine, sine = np.cos(radians), np.sin(radians)
     a, b = {"X": (1, 2), "Y": (2, 0), "Z": (0, 1)}[axis]
-    rotation = np.tile(np.eye(3), (len(degrees), 1, 1))
-    rotation[:, a, a] = rotation[:, b, b] = cosine
-    rotation[:, a, b] = -sine
-    rotation[:, b, a] = sine
-    return rotation
+    first, second = rotation[:, :, a].copy(), rotation[:, :, b].copy()
+    rotation[:, :, a] = cosine * first + sine * second
+    rotation[:, :, b] = cosine * second - sine * first
 
 
 def parse_bvh(text: str, name: str = "BVH", unit: float = CENTIMETRE) -> Capture:
@@ -170,9 +175,7 @@ def parse_bvh(text: str, name: str = "BVH", unit: float = CENTIMETRE) -> Capture
     return capture
 
 
-def _forward_kinematics(
-    tree: _Hierarchy, values: FloatArray, unit: float, fps: float
-) -> Capture:
+def _forward_kinematics(tree: _Hierarchy, values: FloatArray, unit: float, fps: float) -> Capture:
     frames, joints = len(values), len(tree.names)
     rotations = np.empty((frames, joints, 3, 3))
     positions = np.empty((frames, joints, 3))
@@ -180,19 +183,18 @@ def _forward_kinematics(
     column = 0
     for joint, parent in enumerate(tree.parents):
         local = np.tile(offsets[joint], (frames, 1))
-        rotation = np.tile(np.eye(3), (frames, 1, 1))
+        above = np.eye(3)[None] if parent < 0 else rotations[:, parent]
+        rotation = np.tile(above, (frames, 1, 1)) if parent < 0 else above.copy()
         for channel in tree.channels[joint]:
             if channel.endswith("position"):
                 local[:, "XYZ".index(channel[0])] = values[:, column] * unit
             else:
-                rotation = rotation @ _axis_rotation(channel[0], values[:, column])
+                _turn(rotation, channel[0], values[:, column])
             column += 1
-        if parent < 0:
-            rotations[:, joint], positions[:, joint] = rotation, local
-        else:
-            above = rotations[:, parent]
-            rotations[:, joint] = above @ rotation
-            positions[:, joint] = positions[:, parent] + np.einsum("tij,tj->ti", above, local)
+        rotations[:, joint] = rotation
+        positions[:, joint] = np.einsum("tij,tj->ti", np.broadcast_to(above, rotation.shape), local)
+        if parent >= 0:
+            positions[:, joint] += positions[:, parent]
     return Capture(tree.names, tree.parents, offsets, rotations, positions, fps)
 
 
@@ -216,7 +218,7 @@ def read_bvh(path: str | Path, unit: float = CENTIMETRE) -> Capture:
 
 
 def bvh_texts(path: str | Path) -> Iterator[tuple[str, str]]:
-    """Names (without .bvh) and texts of the clips in a .bvh file, a folder or a tar archive.
+    """Names (path within, without .bvh) and texts of the clips in a file, a folder or an archive.
 
     One clip is held at a time; archives, compressed or not, are read as a stream and never
     unpacked to disk. A folder is gone through in order of names.
@@ -230,8 +232,10 @@ def bvh_texts(path: str | Path) -> Iterator[tuple[str, str]]:
     count = 0
     if path.is_dir() or path.suffix.lower() == ".bvh":
         files = [path] if path.is_file() else sorted(path.rglob("*.bvh"))
-        for count, file in enumerate(files, 1):
-            yield file.stem, file.read_text(encoding="utf-8", errors="replace")
+        count = len(files)
+        for file in files:
+            within = file.relative_to(path) if path.is_dir() else Path(file.name)
+            yield within.with_suffix("").as_posix(), file.read_text("utf-8", "replace")
     elif path.name.lower().endswith(_ARCHIVES):
         try:
             with tarfile.open(path, "r|*") as archive:
@@ -239,7 +243,8 @@ def bvh_texts(path: str | Path) -> Iterator[tuple[str, str]]:
                     stream = archive.extractfile(member) if member.isfile() else None
                     if stream is not None and member.name.lower().endswith(".bvh"):
                         count += 1
-                        yield Path(member.name).stem, stream.read().decode("utf-8", "replace")
+                        within = Path(member.name).with_suffix("")
+                        yield within.as_posix(), stream.read().decode("utf-8", "replace")
         except (tarfile.TarError, EOFError, OSError, ValueError) as error:
             if isinstance(error, DataError):
                 raise
@@ -248,3 +253,113 @@ def bvh_texts(path: str | Path) -> Iterator[tuple[str, str]]:
         raise DataError(f"{path} is neither a .bvh file, a folder nor one of {_ARCHIVES}")
     if not count:
         raise DataError(f"{path} holds no .bvh file")
+
+
+def capture_joints(capture: Capture, source: Source = CMU_BVH) -> FloatArray:
+    """Our joints (T, 17, 3) m of a capture, NaN where `source` has none.
+
+    Raises DataError if the capture lacks one of the points of `source`.
+    """
+    index = {name: i for i, name in enumerate(capture.names)}
+    lacking = [name for name in source.points if name not in index]
+    if lacking:
+        raise DataError(
+            f"the BVH skeleton lacks {', '.join(lacking)}, expected the joints of {source.name}; "
+            f"it has {', '.join(capture.names)}"
+        )
+    return map_joints(capture.positions[:, [index[name] for name in source.points]], source)[0]
+
+
+def plausible_spans(joints: npt.ArrayLike, fps: float) -> list[tuple[int, int]]:
+    """Stretches [start, stop) of a motion in which nothing moves faster than a person can.
+
+    Args:
+        joints: (T, 17, 3) m; joints that are NaN are not looked at.
+        fps: frames a second.
+
+    Returns:
+        Spans of at least half a second, clear of the faults between them by 0.05 s.
+    """
+    joints = np.asarray(joints, dtype=np.float64)
+    pelvis = joints[:, :1]
+    step = np.nan_to_num(np.linalg.norm(np.diff(joints - pelvis, axis=0), axis=-1)).max(axis=1)
+    travel = np.nan_to_num(np.linalg.norm(np.diff(pelvis[:, 0], axis=0), axis=-1))
+    faults = np.flatnonzero((step * fps > MAX_JOINT_SPEED) | (travel * fps > MAX_PELVIS_SPEED))
+    usable = np.ones(len(joints), dtype=bool)
+    margin = round(_SMEARED * fps)
+    for fault in faults:  # between the frames `fault` and `fault` + 1
+        usable[max(0, fault + 1 - margin) : fault + 1 + margin] = False
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], usable, [False]])))
+    shortest = min(_SHORTEST * fps, len(joints))
+    return [(int(a), int(b)) for a, b in edges.reshape(-1, 2) if b - a >= shortest]
+
+
+class BVHDataset(Dataset[Motion]):
+    """The plausible spans (`plausible_spans`) of BVH clips, each a `Motion` in the clip's axes.
+
+    The clips of a folder are read when asked for; those of an archive, which can only be read from
+    its beginning, are kept as text. All are gone through once at the start to find the spans.
+
+    Args:
+        path: a .bvh file, a folder or a tar archive of them.
+        split: "train" or "validation" by `splits.cmu_split`; None takes all.
+        unit: metres per unit of the files.
+        source: which BVH joints are which of ours.
+
+    Raises:
+        DataError: if there is no clip, or one is not what it should be.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        split: str | None = None,
+        unit: float = CENTIMETRE,
+        source: Source = CMU_BVH,
+    ) -> None:
+        check_split(split, ("train", "validation"))
+        self.path, self.unit, self.source = Path(path), unit, source
+        self._texts: dict[str, str] = {}
+        self._spans: list[tuple[str, int, int, bool]] = []
+        for name, text in bvh_texts(path):
+            if split not in (None, cmu_split(Path(name).name)):
+                continue
+            capture = parse_bvh(text, name, unit)
+            spans = plausible_spans(capture_joints(capture, source), capture.fps)
+            frames = len(capture.positions)
+            self._spans += [(name, a, b, (a, b) == (0, frames)) for a, b in spans]
+            if spans and self.path.is_file():
+                self._texts[name] = text
+        if not self._spans:
+            raise DataError(f"{path} holds no plausible motion for split {split!r}")
+
+    def __len__(self) -> int:
+        return len(self._spans)
+
+    def clip(self, index: int) -> str:
+        """The name of the clip that item `index` is from."""
+        return self._spans[index][0]
+
+    def capture(self, index: int) -> Capture:
+        """All bones of item `index`, in the frames of its span."""
+        name, start, stop, _ = self._spans[index]
+        if name in self._texts:
+            whole = parse_bvh(self._texts[name], name, self.unit)
+        else:
+            whole = read_bvh(self.path / f"{name}.bvh", self.unit)
+        return replace(
+            whole, rotations=whole.rotations[start:stop], positions=whole.positions[start:stop]
+        )
+
+    def __getitem__(self, index: int) -> Motion:
+        name, start, stop, whole = self._spans[index]
+        capture = self.capture(index)
+        clip = Path(name).name
+        return Motion(
+            joints=capture_joints(capture, self.source),
+            stamps=np.arange(start, stop) / capture.fps,
+            name=name if whole else f"{name}[{start}:{stop}]",
+            subject=clip.split("_")[0],
+            action=clip,
+            up=np.array(Y_UP),
+        )

@@ -1,25 +1,97 @@
-"""What every reader yields: a person in an image, or a motion; and the error of a data set."""
+"""What every reader yields: a person in an image, or a motion; and what readers check alike."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from stsp_model.camera import Camera
-from stsp_model.skeleton import JOINT_COUNT
+from stsp_model.data.errors import DataError
+from stsp_model.skeleton import INDEX, JOINT_COUNT
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
-# The axes of a camera's optical frame (x right, y down, z forward), and of common captures.
+# Which way is up in the axes of common captures.
 Y_UP = (0.0, 1.0, 0.0)
 Z_UP = (0.0, 0.0, 1.0)
 
 
-class DataError(ValueError):
-    """A data set that is not what its reader expects; the sentence says what was found."""
+def read_image(path: Path) -> npt.NDArray[np.uint8]:
+    """An image file as (H, W, 3) uint8 BGR, as stored: labels ignore the EXIF orientation too.
+
+    Raises DataError if it does not decode.
+    """
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if image is None:
+        raise DataError(f"{path} does not decode as an image; it may be cut off")
+    return np.asarray(image, np.uint8)
+
+
+def check_images(folder: Path, names: Iterable[str]) -> None:
+    """Raise DataError if the folder or some of the images in it are missing."""
+    if not folder.is_dir():
+        raise DataError(f"{folder} is missing, expected the folder of the set's images")
+    wanted = set(names)
+    missing = sorted(wanted - set(os.listdir(folder)))
+    if missing:
+        raise DataError(
+            f"{folder} lacks {len(missing)} of {len(wanted)} images ({missing[0]} first); "
+            "is the download complete?"
+        )
+
+
+# Bones whose two sides are alike; joint orders that differ from the expected give other lengths.
+_PAIRS = tuple(
+    (f"left_{a}", f"left_{b}", f"right_{a}", f"right_{b}")
+    for a, b in (("hip", "knee"), ("knee", "ankle"), ("shoulder", "elbow"), ("elbow", "wrist"))
+)
+_LIKE_SIDES = 1.6  # ratio of the medians of a left bone and its right one
+_LONGEST_LIMB = 1.3  # of the distance between the shoulders' and the hips' middles
+_TORSO = (0.2, 0.8)  # m, children to adults
+
+
+def check_body(joints: npt.ArrayLike, name: str) -> None:
+    """Raise DataError if joints are no body in our order, or 3D ones are not in metres.
+
+    Compares median lengths: the sides with each other, limbs with the torso. Whole sides
+    exchanged cannot be told that way.
+
+    Args:
+        joints: (N, 17, 2) or (N, 17, 3), NaN where missing; some hundred poses are enough.
+        name: the file, for the error.
+    """
+    joints = np.asarray(joints, dtype=np.float64)
+
+    def length(a: FloatArray, b: FloatArray) -> float:
+        lengths = np.linalg.norm(a - b, axis=-1)
+        known = lengths[np.isfinite(lengths)]
+        return float(np.median(known)) if len(known) else np.nan
+
+    def middle(part: str) -> FloatArray:
+        return (joints[:, INDEX[f"left_{part}"]] + joints[:, INDEX[f"right_{part}"]]) / 2
+
+    torso = length(middle("shoulder"), middle("hip"))
+    for a, b, c, d in _PAIRS:
+        left = length(joints[:, INDEX[a]], joints[:, INDEX[b]])
+        right = length(joints[:, INDEX[c]], joints[:, INDEX[d]])
+        unlike = max(left, right) > _LIKE_SIDES * min(left, right)
+        if unlike or max(left, right) > _LONGEST_LIMB * torso:
+            raise DataError(
+                f"{name}: from {a} to {b} it is {left:.3g}, from {c} to {d} {right:.3g}, with a "
+                f"torso of {torso:.3g}; the joints are probably in another order than expected"
+            )
+    if joints.shape[-1] == 3 and not _TORSO[0] < torso < _TORSO[1]:
+        raise DataError(
+            f"{name}: the torso measures {torso:.3g} m, expected {_TORSO[0]} to {_TORSO[1]}; the "
+            "positions are probably in another unit than expected"
+        )
 
 
 def _checked(name: str, value: npt.ArrayLike, shape: tuple[int | None, ...]) -> FloatArray:
@@ -96,8 +168,9 @@ class Motion:
         stamps: (T,) s, rising.
         name: tells the take apart within its set.
         subject, action: as the set names them, for splits and for scores per action.
-        up: (3,) unit vector that points up in the frame of `joints`.
-        camera: given where `joints` are in a camera's optical frame (x right, y down, z forward).
+        up: (3,) unit vector that points up in the frame of `joints`; NaN where unknown.
+        camera: that took it, where its lens is known; `joints` are then in its optical frame
+            (x right, y down, z forward).
         joints_2d: (T, 17, 2) px of that camera's image, distortion included: detections or
             projections, as the set provides.
 
@@ -122,8 +195,8 @@ class Motion:
             raise ValueError("joints holds no frame")
         if not np.isfinite(stamps).all() or (np.diff(stamps) <= 0).any():
             raise ValueError("stamps must be finite and rise from frame to frame")
-        if abs(np.linalg.norm(up) - 1) > 1e-6:
-            raise ValueError(f"up is {up.tolist()}, expected a unit vector")
+        if not np.isnan(up).all() and not abs(np.linalg.norm(up) - 1) < 1e-6:
+            raise ValueError(f"up is {up.tolist()}, expected a unit vector, or NaN for unknown")
         for name, value in (("joints", joints), ("stamps", stamps), ("up", up)):
             object.__setattr__(self, name, value)
         if self.joints_2d is not None:
@@ -133,4 +206,4 @@ class Motion:
     @property
     def mask(self) -> BoolArray:
         """(T, 17), True where a joint is known."""
-        return np.isfinite(self.joints).all(axis=-1)
+        return np.asarray(np.isfinite(self.joints).all(axis=-1))

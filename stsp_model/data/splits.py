@@ -5,7 +5,7 @@ A part that reports is never trained on, selected on, or used as background.
 
 from __future__ import annotations
 
-from stsp_model.data.samples import DataError
+from stsp_model.data.errors import DataError
 
 # Image numbers, first and last. LSPet's are the project's own: its authors give all to training.
 LSPET = {"train": (1, 6800), "selection": (6801, 7000), "report": (7001, 7500)}
@@ -32,11 +32,11 @@ def check_split(split: str | None, allowed: tuple[str, ...]) -> None:
 
 
 def cmu_split(clip: str) -> str:
-    """"train" or "validation" for a CMU clip SUBJECT_MOTION such as "02_04"."""
+    """ "train" or "validation" for a CMU clip SUBJECT_MOTION such as "02_04"."""
     held_out = clip in CMU_VALIDATION_CLIPS or clip.split("_")[0] in CMU_VALIDATION_SUBJECTS
     return "validation" if held_out else "train"
 
 
 def deepmimic_split(action: str) -> str:
-    """"train" or "validation" for a DeepMimic clip such as "cartwheel"."""
+    """ "train" or "validation" for a DeepMimic clip such as "cartwheel"."""
     return "validation" if action in DEEPMIMIC_VALIDATION else "train"

@@ -1,0 +1,134 @@
+"""COCO keypoints: a JSON file of annotations beside a folder of images, several people in each."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from stsp_model.data.errors import DataError
+from stsp_model.data.samples import (
+    ImagePose,
+    box_around,
+    check_body,
+    check_images,
+    read_image,
+)
+from stsp_model.skeleton import COCO_17, map_joints
+
+_POINTS = len(COCO_17.points)
+_LABELLED, _VISIBLE = 1, 2  # lowest values of COCO's flag; 0 is no label
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise DataError(f"{path} is no whole JSON file ({error}); is it half a download?") from None
+    lacking = {"images", "annotations", "categories"} - set(content)
+    if not isinstance(content, dict) or lacking:
+        raise DataError(f"{path} has no {', '.join(sorted(lacking))}, as COCO's annotations do")
+    return content
+
+
+def _find_images(path: Path) -> Path:
+    """COCO's own layout (annotations/person_keypoints_val2017.json, val2017/), or beside it."""
+    places = [path.parent.parent / path.stem.split("_")[-1], path.parent / "images"]
+    for place in places:
+        if place.is_dir():
+            return place
+    raise DataError(
+        f"no folder of images for {path}: neither {places[0]} nor {places[1]} exists; pass it"
+    )
+
+
+class COCOKeypoints(Dataset[ImagePose]):
+    """One item per annotated person; crowds and people without any keypoint are left out.
+
+    A joint marked hidden keeps its place and is not `visible`. The box is the annotation's own.
+
+    Args:
+        path: the JSON file, such as annotations/person_keypoints_val2017.json.
+        images: the folder of the images; by default COCO's own, or images/ beside the JSON file.
+
+    Raises:
+        DataError: for another file, other keypoints, or images that are missing.
+    """
+
+    def __init__(self, path: str | Path, images: str | Path | None = None) -> None:
+        path = Path(path)
+        content = _read_json(path)
+        self.folder = _find_images(path) if images is None else Path(images)
+        orders = {
+            category["id"]: tuple(category["keypoints"])
+            for category in content["categories"]
+            if "keypoints" in category
+        }
+        if not orders:
+            raise DataError(f"{path} has no keypoints; expected one of person_keypoints_*.json")
+        for order in orders.values():
+            if order != COCO_17.points:
+                raise DataError(
+                    f"{path} has the keypoints {', '.join(order)}; expected COCO's "
+                    f"{', '.join(COCO_17.points)}"
+                )
+        people = [
+            person
+            for person in content["annotations"]
+            if person["category_id"] in orders
+            and not person.get("iscrowd")
+            and any(person["keypoints"][2::3])
+        ]
+        if not people:
+            raise DataError(f"{path} holds nobody with keypoints")
+        lengths = {len(person["keypoints"]) for person in people}
+        if lengths != {3 * _POINTS}:
+            raise DataError(
+                f"{path} has {sorted(lengths)} numbers a person, expected {3 * _POINTS}"
+            )
+        # Arrays, since the file's dictionaries take ten times the room in every worker.
+        self._keypoints = np.array([person["keypoints"] for person in people], np.float32)
+        self._keypoints = self._keypoints.reshape(-1, _POINTS, 3)
+        self._boxes = np.array([person.get("bbox", [np.nan] * 4) for person in people], np.float32)
+        self._names = [f"{person['image_id']}#{person['id']}" for person in people]
+        files = {
+            image["id"]: (image["file_name"], image["width"], image["height"])
+            for image in content["images"]
+        }
+        try:
+            self._files = [files[person["image_id"]] for person in people]
+        except KeyError as error:
+            raise DataError(f"{path} annotates image {error}, which it does not list") from None
+        check_images(self.folder, {name for name, _, _ in self._files})
+        sample = self._keypoints[:1000]
+        check_body(map_joints(sample[..., :2], COCO_17, sample[..., 2] > 0)[0], str(path))
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, index: int) -> ImagePose:
+        name, width, height = self._files[index]
+        image = read_image(self.folder / name)
+        if image.shape[:2] != (height, width):
+            raise DataError(
+                f"{name} has {image.shape[1]}x{image.shape[0]} pixels, but its annotations are for "
+                f"{width}x{height}; are the images resized?"
+            )
+        points, flags = self._keypoints[index, :, :2], self._keypoints[index, :, 2]
+        joints, _ = map_joints(points, COCO_17, flags >= _LABELLED)
+        _, visible = map_joints(points, COCO_17, flags >= _VISIBLE)
+        x, y, w, h = self._boxes[index].astype(np.float64)
+        # Keypoints count pixels, boxes count their edges: those of the first are at 0 and 1.
+        box = np.array([x, y, x + w, y + h]) - 0.5
+        return ImagePose(
+            image=image,
+            joints=joints,
+            visible=visible,
+            box=box if np.isfinite(box).all() and w > 0 and h > 0 else box_around(joints),
+            name=self._names[index],
+        )

@@ -84,9 +84,10 @@ class PoseNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start the worker and subscribe."""
+        enable_publishers = partial(super().on_activate, state)
 
         def activate() -> None:
-            super(PoseNode, self).on_activate(state)  # enables the publishers
+            enable_publishers()
             self._start()
 
         return self._transition("activate", activate, undo=partial(self._deactivate, state))

@@ -159,6 +159,16 @@ def test_a_node_that_cannot_start_is_reported_with_its_reason(tmp_path: Path) ->
     assert "Traceback" not in said + err
 
 
+def test_without_a_single_skeleton_it_fails_and_says_why(tmp_path: Path) -> None:
+    (tmp_path / "frames").mkdir()
+    for index in range(3):  # too small to be looked at
+        cv2.imwrite(str(tmp_path / "frames" / f"{index}.png"), np.zeros((8, 8, 3), np.uint8))
+    process = start_demo("--video", str(tmp_path / "frames"), "--out", str(tmp_path / "out"))
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert re.search(r"^stsp demo: no skeletons came: of 3 frames .*\(bad image \d\)", err, re.M)
+
+
 def test_an_output_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DemoError, match="cannot write to"):

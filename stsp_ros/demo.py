@@ -106,7 +106,10 @@ def run(
         processes.end(_RECORDER)
     summary = summarise(outputs.bag, played)
     if summary.processed == 0:
-        raise DemoError(f"no skeletons came; what the node said is in {outputs.logs / 'node.log'}")
+        raise DemoError(
+            f"no skeletons came: of {summary.published} frames {summary.lost} were lost and "
+            f"{summary.drops()} dropped; what the node said is in {outputs.logs / 'node.log'}"
+        )
     contact_sheet_of(source, outputs.bag, summary, outputs.contact_sheet)
     _print(summary, source, outputs)
     return summary

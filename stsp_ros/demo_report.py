@@ -45,14 +45,17 @@ class Summary:
         """Frames that were published and never reached the node's callback."""
         return max(0, self.published - self.received)
 
+    def drops(self) -> str:
+        """How many received frames were not processed, and why."""
+        reasons = ", ".join(f"{reason} {count}" for reason, count in self.dropped.items() if count)
+        return f"{sum(self.dropped.values())}" + (f" ({reasons})" if reasons else "")
+
     def lines(self) -> list[str]:
         """The figures for people."""
-        reasons = ", ".join(f"{reason} {count}" for reason, count in self.dropped.items() if count)
         lines = [
             f"frames published       {self.published}  in {self.seconds:.1f} s",
             f"frames processed       {self.processed}  ({self.with_person} with a skeleton)",
-            f"frames dropped         {sum(self.dropped.values())}"
-            + (f"  ({reasons})" if reasons else ""),
+            f"frames dropped         {self.drops()}",
             f"frames lost            {self.lost}  (before they reached the node)",
         ]
         for name, (median, tail) in self.latencies.items():

@@ -16,8 +16,10 @@ def local_environment(domain: int) -> dict[str, str]:
     """Environment variables that keep a ROS process in `domain` and on this host."""
     # Later distributions warn of Humble's variable as soon as it is set.
     humble = os.environ.get("ROS_DISTRO") == "humble"
-    local = {"ROS_LOCALHOST_ONLY": "1"} if humble else {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
-    return {"ROS_DOMAIN_ID": str(domain), **local}
+    name, value = (
+        ("ROS_LOCALHOST_ONLY", "1") if humble else ("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    )
+    return {"ROS_DOMAIN_ID": str(domain), name: value}
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sensor_msgs.msg import CameraInfo
 
 from stsp_model.camera import Camera
-from stsp_ros.conversions import camera_from_info
+from stsp_model.camera_info import camera_from_info
 
 Key = tuple[object, ...]
 

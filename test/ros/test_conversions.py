@@ -12,10 +12,10 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, Image
 from stsp.msg import Skeleton3D, Skeleton3DArray
 
+from stsp_model.camera_info import camera_from_info
 from stsp_model.skeleton import JOINT_COUNT, JOINTS
 from stsp_ros.camera_source import CameraSource
 from stsp_ros.conversions import (
-    camera_from_info,
     image_from_message,
     image_message,
     skeletons_message,

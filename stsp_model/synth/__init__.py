@@ -1,0 +1,1 @@
+"""Synthetic children: bodies moved by motion capture, rendered with exact ground truth."""

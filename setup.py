@@ -54,6 +54,7 @@ setup(
         "rosbags>=0.11,<0.12",
         "safetensors>=0.4,<1",
         "torch>=2.4,<3",
+        "tqdm>=4.62,<5",
     ],
     extras_require={
         # rclpy and the messages of ROS 2 Jazzy, for machines without ROS. Our own messages are then

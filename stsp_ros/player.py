@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TypeVar
 
 import rclpy
 from builtin_interfaces.msg import Time
@@ -22,6 +22,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 from std_msgs.msg import Header
+from tqdm import tqdm
 
 from stsp_model.bag import BagError
 from stsp_model.sources import Source, SourceError, open_source
@@ -31,7 +32,6 @@ _SECOND = 1_000_000_000  # ns
 _QOS = QoSProfile(depth=5)  # reliable: a frame is sent again until it is there
 _CAMERA_INFO_PATIENCE = 1.0  # s after the images' subscriber; many take no camera info at all
 _ACKNOWLEDGE_TIMEOUT = 10.0  # s
-_BAR_WIDTH = 40
 
 Item = TypeVar("Item")
 
@@ -148,7 +148,13 @@ def play(
     infos = node.create_publisher(CameraInfo, "camera_info", _QOS)
     wait_for_subscribers(images, infos, wait)
     count, offset, latest, began = 0, 0, 0.0, time.monotonic()
-    for stamp, (image, info), late in on_time(messages(source, compressed)):
+    frames = tqdm(
+        on_time(messages(source, compressed)),
+        total=source.count or None,
+        unit=" frames",
+        disable=not bar,
+    )
+    for stamp, (image, info), late in frames:
         if count == 0 and stamps == "now":
             offset = time.time_ns() - stamp
         image.header.stamp = time_message(stamp + offset)
@@ -158,27 +164,12 @@ def play(
         images.publish(image)
         count += 1
         latest = max(latest, late)
-        if bar:
-            draw_bar(count, source.count, sys.stderr)
-    if bar:
-        print(file=sys.stderr)
     if not images.wait_for_all_acked(Duration(seconds=_ACKNOWLEDGE_TIMEOUT)):
         raise PlayerError(
             f"the subscriber of {images.topic_name} has not acknowledged the last frames "
             f"within {_ACKNOWLEDGE_TIMEOUT:g} s"
         )
     return Played(count, offset, time.monotonic() - began, latest)
-
-
-def draw_bar(done: int, total: int, out: TextIO) -> None:
-    """Redraw a progress bar in the current line of a terminal."""
-    if total > 0:
-        filled = min(_BAR_WIDTH, _BAR_WIDTH * done // total)
-        bar = "#" * filled + "." * (_BAR_WIDTH - filled)
-        out.write(f"\r  [{bar}] {done}/{total} frames")
-    else:
-        out.write(f"\r  {done} frames")
-    out.flush()
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from stsp_model.data.errors import DataError
 from stsp_model.data.samples import (
+    FloatArray,
     ImagePose,
     box_around,
     check_body,
@@ -95,6 +96,12 @@ class COCOKeypoints(Dataset[ImagePose]):
         self._keypoints = np.array([person["keypoints"] for person in people], np.float32)
         self._keypoints = self._keypoints.reshape(-1, _POINTS, 3)
         self._boxes = np.array([person.get("bbox", [np.nan] * 4) for person in people], np.float32)
+        self._images = [person["image_id"] for person in people]
+        self._everybody: dict[Any, list[list[float]]] = {image: [] for image in self._images}
+        for person in content["annotations"]:
+            single = person.get("bbox") and not person.get("iscrowd")
+            if single and person["image_id"] in self._everybody:
+                self._everybody[person["image_id"]].append(person["bbox"])
         self._names = [f"{person['image_id']}#{person['id']}" for person in people]
         files = {
             image["id"]: (image["file_name"], image["width"], image["height"])
@@ -110,6 +117,11 @@ class COCOKeypoints(Dataset[ImagePose]):
 
     def __len__(self) -> int:
         return len(self._names)
+
+    def boxes(self, index: int) -> FloatArray:
+        """(P, 4) x0 y0 x1 y1 px of everybody in the image of item `index`; crowds are left out."""
+        boxes = np.array(self._everybody[self._images[index]], np.float64).reshape(-1, 4)
+        return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1) - 0.5
 
     def __getitem__(self, index: int) -> ImagePose:
         name, width, height = self._files[index]

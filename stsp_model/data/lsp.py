@@ -24,16 +24,14 @@ _POINTS = len(LSP_14.points)
 
 
 def _read_mat(path: Path) -> FloatArray:
+    if not path.is_file():
+        raise DataError(f"{path} does not exist, expected the folder with joints.mat and images/")
     try:
         from scipy.io import loadmat
     except ImportError:
         raise DataError(f"{path} is read with SciPy: pip install 'stsp-pose[train]'") from None
     try:
         content = loadmat(path, variable_names=["joints"])
-    except FileNotFoundError:
-        raise DataError(
-            f"{path} does not exist, expected the folder with joints.mat and images/"
-        ) from None
     except Exception as error:  # SciPy raises many kinds for a file that is cut off
         raise DataError(f"{path} cannot be read as a MATLAB file: {error}") from None
     if "joints" not in content:

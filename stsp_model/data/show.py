@@ -90,25 +90,26 @@ def motion_tiles(motion: Motion, count: int) -> list[tuple[Image, str]]:
     return tiles
 
 
-def _fit(image: npt.NDArray[np.uint8]) -> tuple[Image, float, FloatArray]:
-    """The whole image in a tile, with the scale and the shift (2,) px that took it there."""
+def _shrunk(image: npt.NDArray[np.uint8]) -> tuple[Image, float]:
+    """The image with its longer side TILE px, and the scale that took it there."""
     height, width = image.shape[:2]
     scale = TILE / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    tile = np.full((TILE, TILE, 3), _BACKGROUND, np.uint8)
-    x, y = (TILE - size[0]) // 2, (TILE - size[1]) // 2
-    tile[y : y + size[1], x : x + size[0]] = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return tile, scale, np.array([x, y], dtype=np.float64)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8), scale
 
 
 def _head_tile(frame: Frame, heads: tuple[Head, ...]) -> Image:
-    tile, scale, shift = _fit(frame.image)
+    image, scale = _shrunk(frame.image)
+    tile = np.full((TILE, TILE, 3), _BACKGROUND, np.uint8)  # clips differ in shape
+    height, width = image.shape[:2]
+    x, y = (TILE - width) // 2, (TILE - height) // 2
+    tile[y : y + height, x : x + width] = image
     for head in heads:
-        corners = np.round(head.box.reshape(2, 2) * scale + shift).astype(int)
+        corners = np.round(head.box.reshape(2, 2) * scale + (x, y)).astype(int)
         colour = _CHILD if head.is_child else _ADULT
         cv2.rectangle(tile, corners[0].tolist(), corners[1].tolist(), colour, 2)
-        x, y = corners[0].tolist()
-        draw_text(tile, "child" if head.is_child else "adult", (x, max(12, y - 4)), 8)
+        left, top = corners[0].tolist()
+        draw_text(tile, "child" if head.is_child else "adult", (left, max(12, top - 4)), 8)
     return tile
 
 
@@ -127,7 +128,7 @@ def _video_tiles(path: Path, count: int) -> list[tuple[Image, str]]:
     for number, frame in enumerate(source.frames()):
         first = frame.stamp if first is None else first
         if number in wanted:
-            tiles.append((_fit(frame.image)[0], f"{(frame.stamp - first) / 1e9:.2f} s"))
+            tiles.append((_shrunk(frame.image)[0], f"{(frame.stamp - first) / 1e9:.2f} s"))
         if len(tiles) == len(wanted):
             break
     return tiles
@@ -147,7 +148,8 @@ def sheet(spec: str, count: int, split: str | None = None) -> Image:
     if name == VIDEO:
         return contact_sheet(_video_tiles(path, count), path.name)
     data: Any = open_dataset(spec, split)
-    title = f"{path.resolve().name}{'' if split is None else ', ' + split}: {len(data)} item{'s' * (len(data) != 1)}"
+    part = "" if split is None else f", {split}"
+    title = f"{path.resolve().name}{part}: {len(data)} item{'s' * (len(data) != 1)}"
     tiles: list[tuple[Image, str]] = []
     moments = count if len(data) == 1 else min(_MOMENTS, count)
     single = data[0]

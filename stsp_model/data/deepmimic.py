@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
+from stsp_model.data.bvh import Capture
 from stsp_model.data.errors import DataError
 from stsp_model.data.rotations import rotation_matrix
 from stsp_model.data.samples import Y_UP, FloatArray, Motion
@@ -80,10 +81,18 @@ def read_character(path: str | Path) -> Character:
 def read_motion(path: str | Path, character: Character) -> tuple[FloatArray, FloatArray]:
     """A clip's stamps (T,) s and its joints' places (T, B, 3) m, in the character's order.
 
-    Quaternions are w x y z; a revolute joint turns about its z axis, radians.
+    Raises DataError if the file is no clip of this character.
+    """
+    stamps, _, positions = _forward_kinematics(path, character)
+    return stamps, positions
 
-    Raises:
-        DataError: if the file is no clip of this character.
+
+def _forward_kinematics(
+    path: str | Path, character: Character
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Stamps (T,) s, world rotations (T, B, 3, 3) and places (T, B, 3) m of a clip's joints.
+
+    Quaternions are w x y z; a revolute joint turns about its z axis, radians.
     """
     content = _read_json(Path(path))
     frames = content.get("Frames") if isinstance(content, dict) else None
@@ -116,7 +125,7 @@ def read_motion(path: str | Path, character: Character) -> tuple[FloatArray, Flo
         positions[:, joint] = positions[:, parent] + rotations[:, parent] @ np.array(
             character.offsets[joint]
         )
-    return stamps, positions
+    return stamps, rotations, positions
 
 
 class DeepMimicDataset(Dataset[Motion]):
@@ -146,6 +155,20 @@ class DeepMimicDataset(Dataset[Motion]):
 
     def __len__(self) -> int:
         return len(self.files)
+
+    def clip(self, index: int) -> str:
+        """The name of the clip that item `index` is."""
+        return _action(self.files[index])
+
+    def capture(self, index: int) -> Capture:
+        """All bones of item `index`; its frames are taken as evenly spaced."""
+        character = self.character
+        stamps, rotations, positions = _forward_kinematics(self.files[index], character)
+        if len(stamps) < 2 or stamps[-1] <= 0:
+            raise DataError(f"{self.files[index]} is too short to move")
+        fps = float((len(stamps) - 1) / stamps[-1])
+        offsets = np.array(character.offsets)
+        return Capture(character.names, character.parents, offsets, rotations, positions, fps)
 
     def __getitem__(self, index: int) -> Motion:
         file = self.files[index]

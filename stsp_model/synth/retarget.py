@@ -45,14 +45,18 @@ class Rig:
     Args:
         axes: (3, 3) rotation from the capture's axes to the body's (x left, y back, z up).
         bones: the captured joint that turns each segment; two names: halfway between them.
-        ends: the joint at the far end of a foot.
+        places: the captured joint where a segment begins, if that is not the one that turns it.
         radii: m from a joint down to what touches the ground when it bears weight.
     """
 
     axes: FloatArray
     bones: Mapping[str, tuple[str, ...]]
-    ends: Mapping[str, str]
+    places: Mapping[str, str]
     radii: Mapping[str, float]
+
+    def place(self, segment: str) -> str:
+        """The captured joint where a segment begins."""
+        return self.places.get(segment, self.bones[segment][0])
 
 
 def _mirrored(left: Mapping[str, str], prefix: tuple[str, str]) -> dict[str, tuple[str, ...]]:
@@ -87,7 +91,7 @@ CMU_RIG = Rig(
             **_mirrored(_CMU_LIMBS, ("l", "r")),
         }
     ),
-    ends=MappingProxyType({"left_foot": "lFoot_end", "right_foot": "rFoot_end"}),
+    places=MappingProxyType({}),
     radii=MappingProxyType(
         {
             "hip": 0.10,
@@ -106,6 +110,54 @@ CMU_RIG = Rig(
                     ("Shin", 0.055),
                     ("Foot", 0.037),
                     ("Foot_end", 0.0),
+                )
+            },
+        }
+    ),
+)
+
+_HUMANOID_LIMBS = {
+    "upper_arm": "*_shoulder",
+    "forearm": "*_elbow",
+    "hand": "*_elbow",
+    "thigh": "*_hip",
+    "shin": "*_knee",
+    "foot": "*_ankle",
+}
+DEEPMIMIC_RIG = Rig(
+    axes=np.array([[0.0, 0, -1], [-1, 0, 0], [0, 1, 0]]),  # x ahead, y up, z right
+    bones=MappingProxyType(
+        {
+            "hips": ("root",),
+            "abdomen": ("root", "chest"),
+            "ribs": ("chest",),
+            "chest": ("chest",),
+            "neck": ("chest", "neck"),
+            "nape": ("neck",),
+            "head": ("neck",),
+            "left_collar": ("chest",),
+            "right_collar": ("chest",),
+            **_mirrored(_HUMANOID_LIMBS, ("left", "right")),
+        }
+    ),
+    places=MappingProxyType(
+        {"neck": "neck", "left_hand": "left_wrist", "right_hand": "right_wrist"}
+    ),
+    radii=MappingProxyType(
+        {
+            "root": 0.09,
+            "chest": 0.11,
+            "neck": 0.10,
+            **{
+                f"{side}_{joint}": radius
+                for side in ("left", "right")
+                for joint, radius in (
+                    ("shoulder", 0.05),
+                    ("elbow", 0.045),
+                    ("wrist", 0.04),
+                    ("hip", 0.06),
+                    ("knee", 0.05),
+                    ("ankle", 0.05),
                 )
             },
         }
@@ -175,14 +227,14 @@ def _alignments(capture: Capture, body: Body, rig: Rig) -> FloatArray:
         # What the segment above turned by comes first, so that no limb twists against the last.
         above = segment.replace("shin", "thigh").replace("forearm", "upper_arm")
         line = result[SEGMENT[above]] @ (body.pivots[SEGMENT[end]] - body.pivots[SEGMENT[segment]])
-        captured = rest[rig.bones[end][0]] - rest[rig.bones[segment][0]]
+        captured = rest[rig.place(end)] - rest[rig.place(segment)]
         result[SEGMENT[segment]] = swing(line, captured) @ result[SEGMENT[above]]
     def between_hips(place: Callable[[str], FloatArray]) -> FloatArray:
         return (place("left_thigh") + place("right_thigh")) / 2
 
     trunk = swing(
         body.pivots[SEGMENT["neck"]] - between_hips(lambda name: body.pivots[SEGMENT[name]]),
-        rest[rig.bones["neck"][0]] - between_hips(lambda name: rest[rig.bones[name][0]]),
+        rest[rig.place("neck")] - between_hips(lambda name: rest[rig.place(name)]),
     )
     # The shoulders' line is no limb: collar bones keep the way they lie in the child's own chest.
     for segment in ("abdomen", "ribs", "chest", "left_collar", "right_collar"):
@@ -241,7 +293,7 @@ def retarget(capture: Capture, body: Body, rig: Rig = CMU_RIG) -> Performance:
         rotations[:, SEGMENT[segment]] = turn @ aligned[SEGMENT[segment]]
 
     scale = body.leg / captured_leg(capture, rig)
-    hips = [rig.bones[f"{side}_thigh"][0] for side in ("left", "right")]
+    hips = [rig.place(f"{side}_thigh") for side in ("left", "right")]
     pelvis = capture.positions[:, [index[name] for name in hips]].mean(axis=1) @ rig.axes.T
     still = pose(body, rotations, np.zeros((len(rotations), 3)))
     own = skin(body.pivots, np.eye(len(SEGMENTS), dtype=np.float32), still)
@@ -262,7 +314,7 @@ def retarget(capture: Capture, body: Body, rig: Rig = CMU_RIG) -> Performance:
 def captured_leg(capture: Capture, rig: Rig = CMU_RIG) -> float:
     """m from the hip over the knee to the ankle of a capture's skeleton."""
     rest = _rest_places(capture, rig)
-    hip, knee, ankle = (rest[rig.bones[f"left_{part}"][0]] for part in ("thigh", "shin", "foot"))
+    hip, knee, ankle = (rest[rig.place(f"left_{part}")] for part in ("thigh", "shin", "foot"))
     return float(np.linalg.norm(hip - knee) + np.linalg.norm(knee - ankle))
 
 

@@ -31,8 +31,9 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise DataError(f"{path} is no whole JSON file ({error}); is it half a download?") from None
-    lacking = {"images", "annotations", "categories"} - set(content)
-    if not isinstance(content, dict) or lacking:
+    lacking = {"images", "annotations", "categories"}
+    lacking -= set(content if isinstance(content, dict) else ())
+    if lacking:
         raise DataError(f"{path} has no {', '.join(sorted(lacking))}, as COCO's annotations do")
     return content
 
@@ -83,7 +84,7 @@ class COCOKeypoints(Dataset[ImagePose]):
             for person in content["annotations"]
             if person["category_id"] in orders
             and not person.get("iscrowd")
-            and any(person["keypoints"][2::3])
+            and any(person.get("keypoints", ())[2::3])
         ]
         if not people:
             raise DataError(f"{path} holds nobody with keypoints")

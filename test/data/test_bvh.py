@@ -12,15 +12,8 @@ from hypothesis import strategies as st
 from people import CMU, needs, walking
 from scipy.spatial.transform import Rotation
 
-from stsp_model.data.bvh import (
-    MAX_JOINT_SPEED,
-    BVHDataset,
-    bvh_texts,
-    capture_joints,
-    parse_bvh,
-    plausible_spans,
-    read_bvh,
-)
+from stsp_model.data.bvh import MAX_JOINT_SPEED, BVHDataset, capture_joints, plausible_spans
+from stsp_model.data.bvh_file import bvh_texts, parse_bvh, read_bvh
 from stsp_model.data.errors import DataError
 from stsp_model.skeleton import BONES, CMU_BVH, INDEX, JOINTS
 
@@ -227,7 +220,7 @@ def test_real_validation_clips_are_the_held_out_ones(validation):
 
 @needs(CMU)
 def test_real_limbs_keep_their_length(validation):
-    """To a nanometre; across the trunk, which bends, and the collar bones, which turn, they can't."""
+    """To a nanometre. The trunk bends and the collar bones turn: these are not looked at."""
     limbs = [(a, b) for a, b in BONES if {JOINTS[a], JOINTS[b]} <= set(CMU_BVH.joints) - {"thorax"}]
     assert len(limbs) == 8
     for i in range(len(validation)):

@@ -127,7 +127,10 @@ def test_half_a_download_is_told(tmp_path):
     (tmp_path / "val2017" / "000000000008.jpg").unlink()
     with pytest.raises(DataError, match="lacks 1 of 2 images"):
         COCOKeypoints(path)
-    path.write_text(path.read_text()[:100])
+    path.write_text("[{}]")
+    with pytest.raises(DataError, match="has no annotations, categories, images"):
+        COCOKeypoints(path)
+    path.write_text('{"images": [')
     with pytest.raises(DataError, match="no whole JSON file"):
         COCOKeypoints(path)
     with pytest.raises(DataError, match="cannot be read"):

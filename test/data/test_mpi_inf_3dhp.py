@@ -37,6 +37,14 @@ def write_test(path, sequence="TS1", **changes):
     return path
 
 
+def test_the_order_is_that_of_the_published_files():
+    """Users of these files root the pose at point 14 and swap these points to mirror it."""
+    points = MPI_INF_3DHP_17.points
+    assert points[14] == "pelvis"
+    assert [i for i, p in enumerate(points) if p.startswith("left")] == [5, 6, 7, 11, 12, 13]
+    assert [i for i, p in enumerate(points) if p.startswith("right")] == [2, 3, 4, 8, 9, 10]
+
+
 def test_a_sequence_is_an_item_per_camera(tmp_path):
     data = MPIINF3DHP(write_train(tmp_path / "data_train_3dhp.npz"))
     assert [data[i].name for i in range(len(data))] == ["S1 Seq1/0", "S1 Seq1/4"]

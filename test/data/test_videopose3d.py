@@ -33,6 +33,13 @@ def write_keypoints(path, points, symmetry, cameras=4, **metadata):
     return path
 
 
+def test_17_of_the_32_joints_are_ours():
+    """The others that VideoPose3D removes: 4 5 9 10 11 16 20 21 22 23 24 28 29 30 31."""
+    kept = [0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27]
+    assert H36M_32.matrix().argmax(axis=1).tolist() == kept
+    assert (H36M_32.matrix().sum(axis=1) == 1).all()
+
+
 @given(st.lists(st.floats(-1, 1), min_size=4, max_size=4).filter(lambda q: np.linalg.norm(q) > 0.1))
 def test_quaternions_are_w_x_y_z(quaternion):
     w, x, y, z = quaternion

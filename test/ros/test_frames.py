@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from threading import Semaphore
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from bench import FRAME, Bench, FakeEstimator, a_lost_pose, a_pose, an_image, st
 from stsp.msg import Skeleton3D
 
 from stsp_model.estimator import LateFrameError, Pose
+from stsp_ros.conversions import stamp_seconds
 from stsp_ros.worker import NewestFrameWorker
 
 
@@ -48,31 +50,39 @@ def test_a_lost_person_comes_once_as_terminated(bench: Bench) -> None:
     assert bench.peer.skeletons_at(22.0).skeletons == []
 
 
-def test_the_newest_image_is_next_however_many_wait(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    received: list[float] = []
+@pytest.fixture
+def received(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Stamps of the images that reached the worker, in order."""
+    stamps: list[float] = []
     offer = NewestFrameWorker.offer
 
-    def noted_offer(worker: NewestFrameWorker, frame: object) -> object:
-        received.append(frame.message.header.stamp.sec)
-        return offer(worker, frame)
+    def noted_offer(worker: NewestFrameWorker, frame: Any) -> object:
+        skipped = offer(worker, frame)
+        if frame is not None:
+            stamps.append(stamp_seconds(frame.message.header.stamp))
+        return skipped
 
-    fake = FakeEstimator(gate=Semaphore(1000))
+    monkeypatch.setattr(NewestFrameWorker, "offer", noted_offer)
+    return stamps
+
+
+def test_the_newest_image_is_next_however_many_wait(bench: Bench, received: list[float]) -> None:
+    fake = FakeEstimator()
     bench.start(fake)
     bench.peer.greet()
-    monkeypatch.setattr(NewestFrameWorker, "offer", noted_offer)
     fake.gate = Semaphore(0)
     fake.began.clear()
     bench.peer.image.publish(an_image(100))
     wait_for(lambda: fake.began == [100], "work on the first image")
     newest = 100
     for burst in range(1, 5):
-        # While one image is at work, a burst of others arrives; the last is always delivered.
-        for _ in range(25):
-            newest += 1
-            bench.peer.image.publish(an_image(newest))
-        wait_for(lambda last=newest: last in received, "the last of the burst")
+        # While one image is at work others arrive, one by one and then in a flood, the last of
+        # which is always delivered.
+        for size in (1, 1, 1, 25):
+            newest += size
+            for stamp in range(newest - size + 1, newest + 1):
+                bench.peer.image.publish(an_image(stamp))
+            wait_for(lambda last=newest: last in received, f"image {newest}")
         fake.gate.release()
         wait_for(lambda count=burst: len(fake.began) > count, "the next image's turn")
         assert fake.began[-1] == received[-1] == newest
@@ -81,7 +91,7 @@ def test_the_newest_image_is_next_however_many_wait(
     bench.peer.skeletons_at(newest)
 
 
-def test_every_published_image_is_accounted_for(bench: Bench) -> None:
+def test_every_published_image_is_accounted_for(bench: Bench, received: list[float]) -> None:
     def answer(stamp: float) -> list[Pose]:
         time.sleep(0.004)
         if stamp % 7 == 0:
@@ -90,7 +100,8 @@ def test_every_published_image_is_accounted_for(bench: Bench) -> None:
             raise RuntimeError("as if")
         return []
 
-    bench.start(FakeEstimator(answer=answer))
+    fake = FakeEstimator(answer=answer)
+    bench.start(fake)
     bench.peer.greet()
 
     def account(values: dict[str, str]) -> dict[str, int]:
@@ -101,8 +112,17 @@ def test_every_published_image_is_accounted_for(bench: Bench) -> None:
         }
 
     before = account(values_at_rest(bench))
-    count = 400
-    for index in range(count):
+    # Four images come while the first is at work: three of them are superseded for certain.
+    fake.gate = Semaphore(0)
+    fake.at_work.clear()
+    for stamp in range(50, 55):
+        bench.peer.image.publish(an_image(stamp))
+        wait_for(lambda sought=stamp: sought in received, f"image {stamp}")
+        assert fake.at_work.wait(30)
+    fake.gate.release(10_000)
+    bench.peer.skeletons_at(54)
+    flood = 400
+    for index in range(flood):
         image = an_image(100 + index)
         if index % 13 == 0:
             image.step = 5
@@ -111,8 +131,9 @@ def test_every_published_image_is_accounted_for(bench: Bench) -> None:
     bench.peer.skeletons_at(10_000)
     values = values_at_rest(bench)
     after = account(values)
-    assert sum(after.values()) - sum(before.values()) == count + 1
+    assert sum(after.values()) - sum(before.values()) == 5 + flood + 1
     assert int(values["frames received"]) == after["processed"] + after["dropped"]
+    assert int(values["dropped: superseded"]) >= 3
     reasons = {k: int(v) for k, v in values.items() if k.startswith("dropped: ")}
     assert sum(reasons.values()) == after["dropped"]
     assert after["processed"] == len(bench.peer.skeletons)

@@ -99,18 +99,6 @@ class RenderedClip:
             joints_2d=self.joints_2d[:, person],
         )
 
-    def person(self, frame: int, person: int) -> ImagePose:
-        """One person in one picture."""
-        return ImagePose(
-            image=self.image(frame),
-            joints=self.joints_2d[frame, person],
-            visible=self.visible[frame, person],
-            box=self.boxes[frame, person],
-            name=f"{self.name}/{frame:03d}[{person}]",
-            joints_3d=self.joints_3d[frame, person],
-            camera=self.camera,
-        )
-
 
 def _decoded(data: bytes, name: str) -> npt.NDArray[np.uint8]:
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)

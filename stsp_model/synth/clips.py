@@ -1,0 +1,266 @@
+"""One rendered clip from its number: bodies, motions, clothes, camera and light drawn at random.
+
+All randomness of a clip comes from (seed, split, number), so a clip never depends on what was
+rendered before it or on how many processes render.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from stsp_model.data.bvh import BVHDataset, Capture
+from stsp_model.data.deepmimic import CHARACTER_FILE, DeepMimicDataset
+from stsp_model.data.errors import DataError
+from stsp_model.data.shards import RenderedClip
+from stsp_model.skeleton import INDEX
+from stsp_model.synth import retarget
+from stsp_model.synth.body import Body, FloatArray, joints, make_body, pose, sample_phenotype
+from stsp_model.synth.clothing import ClothedMesh, dress
+from stsp_model.synth.looks import sample_outfit
+from stsp_model.synth.render import Renderer, between, project
+from stsp_model.synth.sensor import develop, encode_jpeg, sample_sensor
+from stsp_model.synth.setting import sample_camera, sample_setting, sample_views
+
+# Their places are part of every clip's seed: streams of two splits have nothing in common.
+SPLITS = ("train", "validation")
+FIRST_STAMP = 1.0  # s; zero means "unset" in ROS
+FRAME_RATES = (15.0, 20.0, 24.0, 25.0, 30.0, 30.0, 48.0, 50.0, 60.0)
+_CONTEXT = 1.5  # s of a capture around what is rendered, by which its ground is found
+_APART = 0.75  # m that children keep from each other
+_MIN_FRAMES = 8
+
+
+@dataclass(frozen=True)
+class ClipSettings:
+    """What all clips of a set share.
+
+    Args:
+        seed: of the set, at least 0.
+        split: "train" or "validation".
+        width, height: px of the pictures.
+        frames: of each clip, fewer where a motion is shorter.
+        people: the least and the most children in a clip.
+        samples: moments that each exposure is made of.
+
+    Raises:
+        ValueError: naming what is out of range.
+    """
+
+    seed: int
+    split: str
+    width: int = 256
+    height: int = 256
+    frames: int = 48
+    people: tuple[int, int] = (1, 1)
+    samples: int = 4
+
+    def __post_init__(self) -> None:
+        if self.split not in SPLITS:
+            raise ValueError(f"split is {self.split!r}, expected one of {', '.join(SPLITS)}")
+        for name, least, most in (
+            ("seed", 0, 2**63),
+            ("width", 64, 4096),
+            ("height", 64, 4096),
+            ("frames", _MIN_FRAMES, 10_000),
+            ("samples", 1, 64),
+        ):
+            if not least <= getattr(self, name) <= most:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}, expected {least} to {most}"
+                )
+        low, high = self.people
+        if not 0 <= low <= high <= 8:
+            raise ValueError(f"people is {low} to {high}, expected a range within 0 to 8")
+
+
+@dataclass(frozen=True)
+class Take:
+    """A captured motion that can be had when it is needed."""
+
+    name: str
+    load: Callable[[], Capture]
+    rig: retarget.Rig
+
+
+def open_takes(paths: Sequence[str | Path], split: str) -> list[Take]:
+    """The motions of a split, by `data.splits`, of BVH files, folders and archives and of DeepMimic.
+
+    Raises:
+        DataError: if a path is neither, or no motion is left.
+    """
+    takes: list[Take] = []
+    reasons = []
+    for path in map(Path, paths):
+        humanoid = (path / CHARACTER_FILE).exists()
+        kind: type[BVHDataset] | type[DeepMimicDataset] = DeepMimicDataset if humanoid else BVHDataset
+        rig = retarget.DEEPMIMIC_RIG if humanoid else retarget.CMU_RIG
+        if not path.exists():
+            raise DataError(f"motion capture {path} does not exist")
+        try:
+            dataset = kind(path, split)
+        except DataError as error:  # one of several sources may hold nothing of a split
+            reasons.append(str(error))
+            continue
+        for index in range(len(dataset)):
+            takes.append(Take(dataset.clip(index), _loader(dataset, index), rig))
+    if not takes:
+        raise DataError("; ".join(reasons) or "no motion capture is given")
+    return takes
+
+
+def _loader(dataset: BVHDataset | DeepMimicDataset, index: int) -> Callable[[], Capture]:
+    return lambda: dataset.capture(index)
+
+
+@dataclass(frozen=True, eq=False)
+class _Child:
+    """A dressed child over the exposures of T pictures: (T, 3), opening, middle and end."""
+
+    body: Body
+    mesh: ClothedMesh
+    transforms: FloatArray  # (T, 3, S, 3, 4)
+    joints: FloatArray  # (T, 3, 17, 3) m, world
+    motion: str
+
+
+def _performance(
+    take: Take, body: Body, moments: FloatArray, rng: np.random.Generator
+) -> retarget.Performance:
+    """A stretch of a motion at the given moments (s, from 0), or its start if it is shorter."""
+    capture = take.load()
+    pace = math.sqrt(body.leg / retarget.captured_leg(capture, take.rig))
+    needed = float(moments.max()) / pace
+    length = (len(capture.positions) - 1) / capture.fps
+    start = float(rng.uniform(0, max(0.0, length - needed)))
+    first = max(0, math.floor((start - _CONTEXT) * capture.fps))
+    last = min(len(capture.positions), math.ceil((start + needed + _CONTEXT) * capture.fps) + 2)
+    part = replace(
+        capture,
+        rotations=capture.rotations[first:last],
+        positions=capture.positions[first:last],
+    )
+    whole = retarget.retarget(part, body, take.rig)
+    at = moments.ravel() + (start - first / capture.fps) * pace
+    return retarget.resample(whole, np.clip(at, whole.stamps[0], whole.stamps[-1]))
+
+
+def _turned(performance: retarget.Performance, yaw: float, place: FloatArray) -> retarget.Performance:
+    """The performance turned about the vertical, its middle above `place` (2,) m."""
+    cosine, sine = math.cos(yaw), math.sin(yaw)
+    turn = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1.0]])
+    root = performance.root @ turn.T
+    root[:, :2] += place - root[:, :2].mean(axis=0)
+    return retarget.Performance(turn @ performance.rotations, root, performance.stamps)
+
+
+def _duration(take: Take, body: Body) -> float:
+    """How long (s) a child takes for a whole motion."""
+    capture = take.load()
+    scale = body.leg / retarget.captured_leg(capture, take.rig)
+    return (len(capture.positions) - 1) / capture.fps * math.sqrt(scale)
+
+
+def _placed(
+    performance: retarget.Performance, others: list[_Child], rng: np.random.Generator
+) -> retarget.Performance | None:
+    """The performance somewhere clear of the others, or None where no place was found."""
+    for attempt in range(30):
+        reach = 0.0 if not others else float(rng.uniform(0.7, 1.2 + 0.1 * attempt))
+        angle = rng.uniform(0, 2 * np.pi)
+        place = reach * np.array([math.cos(angle), math.sin(angle)])
+        moved = _turned(performance, float(rng.uniform(0, 2 * np.pi)), place)
+        ways = [o.joints[:, :, INDEX["pelvis"], :2].reshape(-1, 2) for o in others]
+        if all(np.linalg.norm(moved.root[:, :2] - way, axis=1).min() > _APART for way in ways):
+            return moved
+    return None
+
+
+def make_clip(
+    number: int, settings: ClipSettings, takes: Sequence[Take], pictures: Sequence[Path] = ()
+) -> RenderedClip:
+    """Render clip `number` of a set.
+
+    Args:
+        takes: motions to choose from, of the settings' split.
+        pictures: backgrounds to choose from beside the drawn ones.
+    """
+    seed = [settings.seed, SPLITS.index(settings.split), number]
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(settings.people[0], settings.people[1] + 1))
+    bodies = [make_body(sample_phenotype(rng)) for _ in range(count)]
+    chosen = [takes[int(rng.integers(len(takes)))] for _ in bodies]
+    fps = float(rng.choice(FRAME_RATES))
+    exposure = min(0.8 / fps, math.exp(rng.uniform(math.log(1 / 500), math.log(1 / 35))))
+    frames = settings.frames
+    if count:
+        longest = _duration(chosen[0], bodies[0]) - exposure
+        frames = int(np.clip(longest * fps, _MIN_FRAMES, settings.frames))
+    times = exposure / 2 + np.arange(frames) / fps
+    moments = times[:, None] + exposure * np.array([-0.5, 0, 0.5])
+
+    children: list[_Child] = []
+    for body, take in zip(bodies, chosen, strict=True):
+        placed = _placed(_performance(take, body, moments, rng), children, rng)
+        if placed is None:
+            continue
+        transforms = pose(body, placed.rotations, placed.root)
+        places = joints(body, transforms).reshape(frames, 3, -1, 3)
+        mesh = dress(body, sample_outfit(rng, body))
+        transforms = transforms.reshape(frames, 3, *transforms.shape[1:])
+        children.append(_Child(body, mesh, transforms, places, take.name))
+    return _rendered(number, settings, children, times, moments, pictures, rng)
+
+
+def _rendered(
+    number: int,
+    settings: ClipSettings,
+    children: list[_Child],
+    times: FloatArray,
+    moments: FloatArray,
+    pictures: Sequence[Path],
+    rng: np.random.Generator,
+) -> RenderedClip:
+    frames, people = len(times), len(children)
+    camera = sample_camera(rng, settings.width, settings.height)
+    if children:
+        ways = np.stack([c.joints[:, :, INDEX["pelvis"]].reshape(-1, 3) for c in children], axis=1)
+        size = max(child.body.height for child in children)
+    else:
+        ways, size = np.zeros((moments.size, 1, 3)), 1.3
+    views = sample_views(rng, camera, ways, moments.ravel(), size)
+    eyes = np.stack([view.position for view in views])
+    setting = sample_setting(rng, ways.reshape(-1, 3), eyes, pictures)
+    sensor = sample_sensor(rng)
+    renderer = Renderer([c.mesh for c in children], setting, camera, settings.samples, rng)
+
+    jpegs, visible, boxes = [], [], []
+    world = np.zeros((frames, 0, 17, 3))
+    if children:
+        world = np.stack([child.joints[:, 1] for child in children], axis=1)
+    for frame in range(frames):
+        ends = views[3 * frame], views[3 * frame + 2]
+        poses = [child.transforms[frame, ::2] for child in children]
+        shot = renderer.shoot(poses, world[frame], ends)
+        jpegs.append(encode_jpeg(develop(shot.image, sensor, rng), sensor.quality))
+        visible.append(shot.visible)
+        boxes.append(shot.boxes)
+    middles = [between(views[3 * t], views[3 * t + 2], 0.5) for t in range(frames)]
+    seen = np.stack([(world[t] - v.position) @ v.rotation for t, v in enumerate(middles)])
+    return RenderedClip(
+        name=f"{settings.split}/{number:06d}",
+        motions=tuple(child.motion for child in children),
+        camera=camera,
+        stamps=FIRST_STAMP + times,
+        jpegs=jpegs,
+        joints_3d=seen,
+        joints_2d=project(camera, seen),
+        visible=np.stack(visible).reshape(frames, people, -1),
+        boxes=np.stack(boxes).reshape(frames, people, 4),
+        heights=np.array([child.body.height for child in children]),
+        up=np.stack([view.rotation[2] for view in middles]),
+    )

@@ -29,7 +29,8 @@ def region_from_message(message: RegionOfInterest) -> Region | None:
     """The pixels x0 y0 x1 y1 to search, None (everywhere) for an empty region."""
     if message.width == 0 or message.height == 0:
         return None
-    x0, y0 = float(message.x_offset), float(message.y_offset)
+    # From edge to edge of its pixels, whose centres lie at whole numbers.
+    x0, y0 = message.x_offset - 0.5, message.y_offset - 0.5
     return x0, y0, x0 + message.width, y0 + message.height
 
 

@@ -188,6 +188,6 @@ def test_a_region_limits_the_search_until_it_is_cleared(bench: Bench) -> None:
     assert fake.calls[-1]["region"] is None
     wait_for(bench.peer.region.get_subscription_count, "the roi's subscription")
     bench.peer.region.publish(RegionOfInterest(x_offset=8, y_offset=4, width=30, height=20))
-    until_step_has(bench, fake, lambda call: call["region"] == (8, 4, 38, 24), "the region")
+    until_step_has(bench, fake, lambda call: call["region"] == (7.5, 3.5, 37.5, 23.5), "the region")
     bench.peer.region.publish(RegionOfInterest())
     until_step_has(bench, fake, lambda call: call["region"] is None, "no region")

@@ -53,18 +53,24 @@ class Estimator(Protocol):
         """Change options between two images; names as in the constructor."""
 
 
+def resolved_device(settings: Settings) -> str:
+    """The device that the settings mean."""
+    if settings.device != "auto":
+        return settings.device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def build_estimator(settings: Settings) -> Estimator:
     """The real estimator, warmed up. Raises ValueError or OSError if the model does not load."""
-    device = settings.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it is untrained, the node says by its own means
-        model = load_model(settings.model, device=device)
+        model = load_model(settings.model, device=resolved_device(settings))
     # Libraries allocate and tune at first use. Another estimator keeps the ids from counting it.
     height, width = _WARM_UP_SIZE
     blank = np.zeros((height, width, 3), np.uint8)
-    PoseEstimator(model).step(blank, 0.0, boxes=np.array([[0.0, 0.0, width, height]]))
+    warm_up = PoseEstimator(model)
+    warm_up.step(blank, 0.0)  # the finder, and then
+    warm_up.step(blank, 0.1, boxes=np.array([[0.0, 0.0, width, height]]))  # all behind it
     return PoseEstimator(model, **estimator_options(settings))
 
 

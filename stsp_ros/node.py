@@ -24,7 +24,13 @@ from stsp_ros.diagnostics import (
     report_values,
     status,
 )
-from stsp_ros.estimation import Estimator, Region, build_estimator, release_device_memory
+from stsp_ros.estimation import (
+    Estimator,
+    Region,
+    build_estimator,
+    release_device_memory,
+    resolved_device,
+)
 from stsp_ros.image_input import Frame
 from stsp_ros.inputs import Inputs
 from stsp_ros.parameters import Settings, declare, problem_with_change, read
@@ -290,7 +296,7 @@ class PoseNode(LifecycleNode):
             values |= pipeline.values() | report_values(report)
             values["messages lost"] = str(self._inputs.images.lost.total)
             values["input"] = self._inputs.images.describe()
-        return status(name, self._settings.device, findings, values)
+        return status(name, resolved_device(self._settings), findings, values)
 
     def _state_name(self) -> str:
         if self._finalized:

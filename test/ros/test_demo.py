@@ -96,8 +96,13 @@ def test_every_frame_is_accounted_for(finished: tuple[Path, str]) -> None:
     said = finished[1]
     assert figure(said, "frames published") == 90
     assert sum(figure(said, f"frames {fate}") for fate in ("processed", "dropped", "lost")) == 90
-    for latency in ("arrival", "stamp"):
-        assert re.search(rf"^{latency} to publication +p50 [\d.]+ ms, p99 [\d.]+ ms$", said, re.M)
+    for latency in (
+        "arrival to publication",
+        "estimation",
+        "overhead",
+        "stamp to publication",
+    ):
+        assert re.search(rf"^{latency} +p50 [\d.]+ ms, p99 [\d.]+ ms$", said, re.M)
 
 
 def test_it_says_plainly_whether_the_weights_are_trained(finished: tuple[Path, str]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from stsp_model.data.bvh import Capture
+from stsp_model.data.bvh_file import Capture
 from stsp_model.data.errors import DataError
 from stsp_model.data.rotations import rotation_matrix
 from stsp_model.data.samples import Y_UP, FloatArray, Motion

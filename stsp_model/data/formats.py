@@ -23,6 +23,7 @@ FORMATS = (
     "bvh",
     "deepmimic",
     "childplay",
+    "synth",
 )
 VIDEO = "video"  # for `stsp data show` alone: videos, folders of images and bags have no labels
 
@@ -73,6 +74,10 @@ def open_dataset(
         from stsp_model.data.childplay import ChildPlay
 
         return ChildPlay(path, split)
+    if name == "synth":
+        from stsp_model.data.shards import ShardPeople
+
+        return ShardPeople(path, split)
     if name not in FORMATS:
         raise DataError(f"format {name!r} is not known, expected one of {', '.join(FORMATS)}")
     if split is not None:

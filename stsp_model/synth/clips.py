@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from stsp_model.data.bvh import BVHDataset, Capture
+from stsp_model.data.bvh import BVHDataset
+from stsp_model.data.bvh_file import Capture
 from stsp_model.data.deepmimic import CHARACTER_FILE, DeepMimicDataset
 from stsp_model.data.errors import DataError
 from stsp_model.data.shards import RenderedClip
@@ -22,7 +24,9 @@ from stsp_model.synth import retarget
 from stsp_model.synth.body import Body, FloatArray, joints, make_body, pose, sample_phenotype
 from stsp_model.synth.clothing import ClothedMesh, dress
 from stsp_model.synth.looks import sample_outfit
-from stsp_model.synth.render import Renderer, between, project
+from stsp_model.synth.render import Renderer, project
+from stsp_model.synth.rigs import CMU_RIG, DEEPMIMIC_RIG, Rig
+from stsp_model.synth.scene import between
 from stsp_model.synth.sensor import develop, encode_jpeg, sample_sensor
 from stsp_model.synth.setting import sample_camera, sample_setting, sample_views
 
@@ -70,9 +74,7 @@ class ClipSettings:
             ("samples", 1, 64),
         ):
             if not least <= getattr(self, name) <= most:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)}, expected {least} to {most}"
-                )
+                raise ValueError(f"{name} is {getattr(self, name)}, expected {least} to {most}")
         low, high = self.people
         if not 0 <= low <= high <= 8:
             raise ValueError(f"people is {low} to {high}, expected a range within 0 to 8")
@@ -84,11 +86,14 @@ class Take:
 
     name: str
     load: Callable[[], Capture]
-    rig: retarget.Rig
+    rig: Rig
 
 
 def open_takes(paths: Sequence[str | Path], split: str) -> list[Take]:
-    """The motions of a split, by `data.splits`, of BVH files, folders and archives and of DeepMimic.
+    """The motions of a split, as `data.splits` has it, of BVH and of DeepMimic.
+
+    Args:
+        paths: BVH files, folders and archives, and folders of DeepMimic's clips.
 
     Raises:
         DataError: if a path is neither, or no motion is left.
@@ -97,8 +102,10 @@ def open_takes(paths: Sequence[str | Path], split: str) -> list[Take]:
     reasons = []
     for path in map(Path, paths):
         humanoid = (path / CHARACTER_FILE).exists()
-        kind: type[BVHDataset] | type[DeepMimicDataset] = DeepMimicDataset if humanoid else BVHDataset
-        rig = retarget.DEEPMIMIC_RIG if humanoid else retarget.CMU_RIG
+        kind: type[BVHDataset] | type[DeepMimicDataset] = (
+            DeepMimicDataset if humanoid else BVHDataset
+        )
+        rig = DEEPMIMIC_RIG if humanoid else CMU_RIG
         if not path.exists():
             raise DataError(f"motion capture {path} does not exist")
         try:
@@ -106,15 +113,13 @@ def open_takes(paths: Sequence[str | Path], split: str) -> list[Take]:
         except DataError as error:  # one of several sources may hold nothing of a split
             reasons.append(str(error))
             continue
-        for index in range(len(dataset)):
-            takes.append(Take(dataset.clip(index), _loader(dataset, index), rig))
+        takes += [
+            Take(dataset.clip(index), partial(dataset.capture, index), rig)
+            for index in range(len(dataset))
+        ]
     if not takes:
         raise DataError("; ".join(reasons) or "no motion capture is given")
     return takes
-
-
-def _loader(dataset: BVHDataset | DeepMimicDataset, index: int) -> Callable[[], Capture]:
-    return lambda: dataset.capture(index)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +154,9 @@ def _performance(
     return retarget.resample(whole, np.clip(at, whole.stamps[0], whole.stamps[-1]))
 
 
-def _turned(performance: retarget.Performance, yaw: float, place: FloatArray) -> retarget.Performance:
+def _turned(
+    performance: retarget.Performance, yaw: float, place: FloatArray
+) -> retarget.Performance:
     """The performance turned about the vertical, its middle above `place` (2,) m."""
     cosine, sine = math.cos(yaw), math.sin(yaw)
     turn = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1.0]])
@@ -192,6 +199,8 @@ def make_clip(
     seed = [settings.seed, SPLITS.index(settings.split), number]
     rng = np.random.default_rng(seed)
     count = int(rng.integers(settings.people[0], settings.people[1] + 1))
+    if not takes:
+        raise ValueError("takes is empty, expected at least one motion")
     bodies = [make_body(sample_phenotype(rng)) for _ in range(count)]
     chosen = [takes[int(rng.integers(len(takes)))] for _ in bodies]
     fps = float(rng.choice(FRAME_RATES))

@@ -14,8 +14,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stsp_model.synth.body import SEGMENT, SEGMENTS, Body, FloatArray, IntArray, Phenotype
-from stsp_model.synth.body import anatomy, make_body
+from stsp_model.synth.body import (
+    SEGMENT,
+    SEGMENTS,
+    Body,
+    FloatArray,
+    IntArray,
+    Phenotype,
+    anatomy,
+    make_body,
+)
 
 # Stations measure along a limb: 0 shoulder or hip, 1 elbow or knee, 2 wrist or ankle; along the
 # trunk 0 between the hips, 1 at the base of the neck.
@@ -54,9 +62,7 @@ class Material:
 
     def __post_init__(self) -> None:
         if self.pattern not in PATTERNS:
-            raise ValueError(
-                f"pattern is {self.pattern!r}, expected one of {', '.join(PATTERNS)}"
-            )
+            raise ValueError(f"pattern is {self.pattern!r}, expected one of {', '.join(PATTERNS)}")
 
 
 @dataclass(frozen=True)
@@ -226,9 +232,7 @@ def dress(body: Body, outfit: Outfit) -> ClothedMesh:
     trunk, head = known.region == _REGION["trunk"], known.region == _REGION["head"]
     arm, leg, station = _limb(known, "arm"), _limb(known, "leg"), known.station
     size = body.height / 1.3
-    normals = {
-        part: _vertex_normals(body.vertices, faces) for part, faces in shared.faces.items()
-    }
+    normals = {part: _vertex_normals(body.vertices, faces) for part, faces in shared.faces.items()}
     floor = body.vertices[np.unique(shared.faces["body"]), 2].min()
     pieces: list[tuple[str, IntArray, FloatArray, FloatArray]] = []
 

@@ -1,5 +1,7 @@
 """Ray casting in Warp: the light that reaches each pixel, and what a ray meets first."""
 
+# mypy: ignore-errors
+# Warp compiles these functions itself; their annotations are its types, not Python's.
 from __future__ import annotations
 
 import warp as wp
@@ -64,7 +66,7 @@ def texel(image: wp.array2d(dtype=wp.vec3), u: float, v: float) -> wp.vec3:
 @wp.func
 def pattern(kind: int, scale: float, place: wp.vec3) -> float:
     """How much of a material's second colour there is at a place of the rest pose."""
-    share = float(0.0)
+    share = float(0.0)  # noqa: UP018 - in Warp a literal is a constant, this a variable
     if kind == 1:
         share = float(int(wp.floor(place[2] * scale)) & 1)
     elif kind == 2:

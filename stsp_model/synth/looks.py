@@ -37,20 +37,83 @@ class Style:
 
 STYLES: tuple[Style, ...] = (
     # T-shirt and shorts
-    Style((0.5, 0.85), (0.5, 0.85), (1.0, 1.08), (-0.1, 0.15), (0.006, 0.018), (0.006, 0.02), (0.01, 0.04)),
+    Style(
+        sleeve=(0.5, 0.85),
+        leg=(0.5, 0.85),
+        collar=(1.0, 1.08),
+        hem=(-0.1, 0.15),
+        top_ease=(0.006, 0.018),
+        bottom_ease=(0.006, 0.02),
+        flare=(0.01, 0.04),
+    ),
     # T-shirt and leggings
-    Style((0.4, 0.9), (1.6, 1.95), (1.0, 1.1), (-0.1, 0.2), (0.004, 0.015), (0.002, 0.005), (0.0, 0.02)),
+    Style(
+        sleeve=(0.4, 0.9),
+        leg=(1.6, 1.95),
+        collar=(1.0, 1.1),
+        hem=(-0.1, 0.2),
+        top_ease=(0.004, 0.015),
+        bottom_ease=(0.002, 0.005),
+        flare=(0.0, 0.02),
+    ),
     # tracksuit
-    Style((1.8, 1.98), (1.85, 1.98), (1.05, 1.22), (-0.1, 0.15), (0.01, 0.024), (0.008, 0.02), (0.0, 0.015)),
+    Style(
+        sleeve=(1.8, 1.98),
+        leg=(1.85, 1.98),
+        collar=(1.05, 1.22),
+        hem=(-0.1, 0.15),
+        top_ease=(0.01, 0.024),
+        bottom_ease=(0.008, 0.02),
+        flare=(0.0, 0.015),
+    ),
     # gymnastics: close-fitting top, short leggings
-    Style((0.3, 1.95), (0.5, 1.2), (1.0, 1.08), (0.1, 0.25), (0.002, 0.004), (0.002, 0.004), (0.0, 0.003), True, 0.2, 0.3),
+    Style(
+        sleeve=(0.3, 1.95),
+        leg=(0.5, 1.2),
+        collar=(1.0, 1.08),
+        hem=(0.1, 0.25),
+        top_ease=(0.002, 0.004),
+        bottom_ease=(0.002, 0.004),
+        flare=(0.0, 0.003),
+        one_piece=True,
+        skirt_share=0.2,
+        shoe_share=0.3,
+    ),
     # martial arts: a wide suit, barefoot
-    Style((1.3, 1.7), (1.5, 1.9), (1.0, 1.1), (-0.35, -0.15), (0.016, 0.03), (0.016, 0.03), (0.02, 0.045), True, 0.0, 0.1),
+    Style(
+        sleeve=(1.3, 1.7),
+        leg=(1.5, 1.9),
+        collar=(1.0, 1.1),
+        hem=(-0.35, -0.15),
+        top_ease=(0.016, 0.03),
+        bottom_ease=(0.016, 0.03),
+        flare=(0.02, 0.045),
+        one_piece=True,
+        shoe_share=0.1,
+    ),
     # tennis: skirt over shorts
-    Style((0.35, 0.7), (0.5, 0.6), (1.0, 1.1), (0.15, 0.27), (0.003, 0.012), (0.003, 0.006), (0.01, 0.04), False, 1.0, 1.0),
+    Style(
+        sleeve=(0.35, 0.7),
+        leg=(0.5, 0.6),
+        collar=(1.0, 1.1),
+        hem=(0.15, 0.27),
+        top_ease=(0.003, 0.012),
+        bottom_ease=(0.003, 0.006),
+        flare=(0.01, 0.04),
+        skirt_share=1.0,
+        shoe_share=1.0,
+    ),
     # long-sleeved shirt and knee-length shorts
-    Style((1.6, 1.98), (0.85, 1.15), (1.0, 1.15), (-0.15, 0.1), (0.006, 0.02), (0.01, 0.024), (0.01, 0.045)),
-)  # fmt: skip
+    Style(
+        sleeve=(1.6, 1.98),
+        leg=(0.85, 1.15),
+        collar=(1.0, 1.15),
+        hem=(-0.15, 0.1),
+        top_ease=(0.006, 0.02),
+        bottom_ease=(0.01, 0.024),
+        flare=(0.01, 0.045),
+    ),
+)
 
 
 def linear(red: float, green: float, blue: float) -> Colour:

@@ -16,9 +16,7 @@ from stsp_model.skeleton import JOINT_COUNT, JOINTS
 from stsp_model.synth.body import SEGMENT, FloatArray, skin
 from stsp_model.synth.clothing import PATTERNS, ClothedMesh, Material
 from stsp_model.synth.kernels import Surface, Surroundings, cast, probe
-from stsp_model.synth.retarget import blend
-
-ImageArray = npt.NDArray[np.float32]
+from stsp_model.synth.scene import ImageArray, Prop, Setting, View, between
 
 # A joint is seen through the surface of the segments it lies in. Deeper under it than this share
 # of the standing height it is on the far side of the body.
@@ -53,51 +51,6 @@ def _segments_around(joint: str) -> list[int]:
 _SEEN_THROUGH = np.zeros((JOINT_COUNT, len(SEGMENT)), bool)
 for _joint, _name in enumerate(JOINTS):
     _SEEN_THROUGH[_joint, _segments_around(_name)] = True
-
-
-@dataclass(frozen=True, eq=False)
-class Prop:
-    """A thing that stands or lies about: (N, 3) m, (F, 3) triangles, one material."""
-
-    vertices: FloatArray
-    faces: npt.NDArray[np.int32]
-    material: Material
-
-
-@dataclass(frozen=True, eq=False)
-class Setting:
-    """All there is around the children; world axes with z up, the ground at z = 0.
-
-    Args:
-        props: things.
-        sun: (3,) towards the light; `softness` (rad) is how wide it is.
-        sunlight, skylight, groundlight, sky: (3,) linear RGB.
-        radius, wall_height: m of the round wall that closes the scene.
-        wall, ground: (H, W, 3) linear RGB textures; the ground's covers `ground_tile` m.
-        wall_repeats: times the wall's texture goes around.
-    """
-
-    props: Sequence[Prop]
-    sun: FloatArray
-    softness: float
-    sunlight: FloatArray
-    skylight: FloatArray
-    groundlight: FloatArray
-    sky: FloatArray
-    radius: float
-    wall_height: float
-    wall: ImageArray
-    wall_repeats: int
-    ground: ImageArray
-    ground_tile: float
-
-
-@dataclass(frozen=True, eq=False)
-class View:
-    """Where a camera is: world = rotation @ camera axes + position."""
-
-    rotation: FloatArray
-    position: FloatArray
 
 
 def camera_rays(camera: Camera, shift: FloatArray) -> npt.NDArray[np.float32]:
@@ -154,7 +107,12 @@ class _Together:
 def _together(people: Sequence[ClothedMesh], props: Sequence[Prop]) -> _Together:
     # A mesh must not be empty, so one face lies under the ground.
     buried = Prop(np.eye(3) - [0, 0, 9.0], np.array([[0, 1, 2]], np.int32), Material((0, 0, 0)))
-    places, faces, kinds, rows, owners, segments = [], [], [], [], [], []
+    places: list[npt.NDArray[Any]] = []
+    faces: list[npt.NDArray[Any]] = []
+    kinds: list[npt.NDArray[Any]] = []
+    rows: list[list[float]] = []
+    owners: list[npt.NDArray[Any]] = []
+    segments: list[npt.NDArray[Any]] = []
     count = 0
     for index, person in enumerate(people):
         places.append(person.vertices)
@@ -321,7 +279,7 @@ class Renderer:
 
     def _inside(self, pixels: FloatArray) -> npt.NDArray[np.bool_]:
         edge = np.array([self._camera.width, self._camera.height]) - 0.5
-        return ((pixels >= -0.5) & (pixels < edge)).all(axis=-1)
+        return np.asarray(((pixels >= -0.5) & (pixels < edge)).all(axis=-1))
 
     def _box(self, points: npt.NDArray[np.float32], view: View) -> FloatArray:
         pixels = self._seen(points, view)
@@ -329,12 +287,6 @@ class Renderer:
         if not len(inside):
             return np.full(4, np.nan)
         return np.concatenate([inside.min(axis=0), inside.max(axis=0)])
-
-
-def between(start: View, end: View, t: float) -> View:
-    """The view a share `t` of the way from one to another."""
-    rotation = blend(start.rotation, end.rotation, t)
-    return View(rotation, start.position * (1 - t) + end.position * t)
 
 
 def _surroundings(setting: Setting) -> Any:

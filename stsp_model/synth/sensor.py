@@ -57,7 +57,7 @@ def develop(
     tint = sensor.gain * np.array([red, 1.0, blue])
     exposed = (light * (shade[..., None] * tint)).astype(np.float32)
     if sensor.blur > 0.2:
-        exposed = cv2.GaussianBlur(exposed, (0, 0), sensor.blur)
+        exposed = np.asarray(cv2.GaussianBlur(exposed, (0, 0), sensor.blur), np.float32)
     spread = np.sqrt(sensor.shot_noise**2 * np.maximum(exposed, 0) + sensor.read_noise**2)
     exposed += spread * rng.standard_normal(exposed.shape, dtype=np.float32)
     # A soft shoulder, so that bright grounds do not all burn out to white.

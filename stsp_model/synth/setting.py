@@ -13,7 +13,7 @@ from stsp_model.camera import Camera
 from stsp_model.synth import textures
 from stsp_model.synth.body import FloatArray
 from stsp_model.synth.looks import colour, fabric
-from stsp_model.synth.render import Prop, Setting, View
+from stsp_model.synth.scene import Prop, Setting, View
 
 _CLEAR = 0.7  # m around the children's ways where nothing stands
 _OCCLUDER_SHARE = 0.35  # of clips with something between camera and child
@@ -50,7 +50,7 @@ def ball(radius: float, place: npt.ArrayLike, rng: np.random.Generator) -> Prop:
         for spoke in range(spokes):
             a, b = ring * spokes + spoke, ring * spokes + (spoke + 1) % spokes
             faces += [[a, a + spokes, b], [b, a + spokes, b + spokes]]
-    centre = np.asarray(place) + [0, 0, radius]
+    centre = np.asarray(place) + np.array([0, 0, radius])
     return Prop(points * radius + centre, np.array(faces, np.int32), fabric(rng))
 
 
@@ -105,7 +105,7 @@ def sample_props(
 def _near_segment(point: FloatArray, start: FloatArray, end: FloatArray) -> float:
     """How near (m, on the ground) a point is to the line of sight from start to end."""
     line = (end - start)[:2]
-    t = np.clip((point - start)[:2] @ line / max(line @ line, 1e-9), 0, 1)
+    t = np.clip((point - start)[:2] @ line / np.maximum(line @ line, 1e-9), 0, 1)
     return float(np.linalg.norm(point[:2] - start[:2] - t * line))
 
 
@@ -121,7 +121,9 @@ def sample_setting(
     """
     outdoors = bool(rng.random() < 0.5)
     height, turn = rng.uniform(0.35, 1.4), rng.uniform(0, 2 * np.pi)
-    sun = np.array([math.cos(height) * math.cos(turn), math.cos(height) * math.sin(turn), math.sin(height)])
+    sun = np.array(
+        [math.cos(height) * math.cos(turn), math.cos(height) * math.sin(turn), math.sin(height)]
+    )
     warmth = rng.normal(0, 0.08)
     direct = rng.uniform(0.15, 1.3) if outdoors else rng.uniform(0.1, 0.8)
     ambient = rng.uniform(0.35, 0.8)
@@ -210,8 +212,10 @@ def sample_views(
         size: m, the tallest child's standing height.
     """
     middle = ways.mean(axis=1) * [1, 1, 0] + [0, 0, 0.48 * size]
-    kind = rng.choice(["still", "turning", "driving"])
+    kind = str(rng.choice(["still", "turning", "driving"]))
     target = np.tile(middle.mean(axis=0), (len(ways), 1))
+    if kind == "still" and np.ptp(middle, axis=0).max() > size:
+        kind = "turning"  # else whoever runs through would be tiny
     if kind != "still":
         target = _smooth(middle, len(ways) // 3)
     spread = float(np.linalg.norm((ways - target[:, None])[..., :2], axis=-1).max())

@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stsp_model.synth.looks import colour
-
-ImageArray = npt.NDArray[np.float32]
+from stsp_model.synth.scene import ImageArray
 
 GROUND_SIZE = 256  # texels on a side
 WALL_SIZE = (192, 768)  # rows, columns
@@ -23,20 +22,28 @@ def cloud(rng: np.random.Generator, rows: int, columns: int, cells: int) -> Imag
     wide = np.pad(small, ((2, 2), (2, 2)), mode="wrap")
     scale_x, scale_y = columns / cells, rows / cells
     large = cv2.resize(
-        wide, (round((cells + 4) * scale_x), round((cells + 4) * scale_y)), interpolation=cv2.INTER_CUBIC
+        wide,
+        (round((cells + 4) * scale_x), round((cells + 4) * scale_y)),
+        interpolation=cv2.INTER_CUBIC,
     )
     top, left = round(2 * scale_y), round(2 * scale_x)
     return np.clip(large[top : top + rows, left : left + columns], 0, 1).astype(np.float32)
 
 
-def _mixed(a: tuple[float, ...], b: tuple[float, ...], share: npt.NDArray[np.floating]) -> ImageArray:
+def _mixed(
+    a: tuple[float, ...], b: tuple[float, ...], share: npt.NDArray[np.floating]
+) -> ImageArray:
     share = share[..., None]
     return (np.array(a) * (1 - share) + np.array(b) * share).astype(np.float32)
 
 
 def _grainy(image: ImageArray, rng: np.random.Generator, strength: float) -> ImageArray:
     rows, columns = image.shape[:2]
-    grain = cloud(rng, rows, columns, 5) + cloud(rng, rows, columns, 40) + cloud(rng, rows, columns, 128)
+    grain = (
+        cloud(rng, rows, columns, 5)
+        + cloud(rng, rows, columns, 40)
+        + cloud(rng, rows, columns, 128)
+    )
     return (image * (1 + strength * (grain[..., None] - 1.5))).astype(np.float32)
 
 
@@ -51,7 +58,9 @@ def ground(rng: np.random.Generator) -> ImageArray:
     if kind == "planks":
         width = int(rng.choice([16, 32]))
         boards = rng.random(size // width)[x // width] * 0.5
-        image = _mixed((0.45, 0.26, 0.12), (0.22, 0.12, 0.06), boards + 0.3 * cloud(rng, size, size, 64))
+        image = _mixed(
+            (0.45, 0.26, 0.12), (0.22, 0.12, 0.06), boards + 0.3 * cloud(rng, size, size, 64)
+        )
         image[x % width == 0] *= 0.5
         return _grainy(image, rng, 0.15)
     if kind in ("tiles", "mats"):
@@ -98,9 +107,10 @@ def wall(rng: np.random.Generator) -> ImageArray:
                 image[row : row + 12, left + 40 : left + 52] = colour(rng, (0, 0.3))
     for _ in range(int(rng.integers(0, 14))):  # posters, doors, bars, distant clutter
         width, height = rng.integers(6, 90), rng.integers(6, 120)
-        left, top = rng.integers(columns), rng.integers(rows // 5, rows)
+        left, top = int(rng.integers(columns)), int(rng.integers(rows // 5, rows))
         image[top : top + height, left : left + width] = colour(rng)
-    return cv2.GaussianBlur(_grainy(image, rng, 0.15), (0, 0), rng.uniform(0.4, 2.5))
+    blurred = cv2.GaussianBlur(_grainy(image, rng, 0.15), (0, 0), rng.uniform(0.4, 2.5))
+    return np.asarray(blurred, np.float32)
 
 
 def picture_files(folder: str | Path, split: str) -> list[Path]:

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from stsp_model.bag import BagError
 from stsp_model.data.command import add_command as add_data_command
+from stsp_model.evaluation.command import add_command as add_evaluate_command
 from stsp_model.sources import SourceError
+from stsp_model.synth.command import add_command as add_synth_command
 
 SAMPLE = Path(__file__).resolve().parent.parent / "assets" / "sample.mcap"
 
@@ -95,6 +97,8 @@ def parser() -> argparse.ArgumentParser:
     command.set_defaults(run=demo)
 
     add_data_command(commands)
+    add_synth_command(commands)
+    add_evaluate_command(commands)
     return top
 
 

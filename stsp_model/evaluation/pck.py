@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
+from tqdm import tqdm
 
 from stsp_model.crop import crop_box
 from stsp_model.data.samples import ImagePose
@@ -94,7 +95,11 @@ def jittered_box(box: npt.ArrayLike, seed: int, index: int) -> FloatArray:
 
 
 def detect(
-    model: STSPNet, samples: ImagePoses, jitter: int | None = None, batch: int = BATCH
+    model: STSPNet,
+    samples: ImagePoses,
+    jitter: int | None = None,
+    batch: int = BATCH,
+    progress: bool = False,
 ) -> Detections:
     """The network's 2D joints of every annotated person, found within the annotated box.
 
@@ -106,18 +111,21 @@ def detect(
         samples: people, each with the image it is in.
         jitter: seed of `jittered_box`; None: the boxes as they are.
         batch: crops that go through the network at once.
+        progress: whether to show a progress bar, on a terminal.
     """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        return _detect(model, samples, jitter, batch)
+        return _detect(model, samples, jitter, batch, progress)
     finally:
         for module, training in modes:
             module.training = training
 
 
 @torch.inference_mode()
-def _detect(model: STSPNet, samples: ImagePoses, jitter: int | None, batch: int) -> Detections:
+def _detect(
+    model: STSPNet, samples: ImagePoses, jitter: int | None, batch: int, progress: bool
+) -> Detections:
     count = len(samples)
     names: list[str] = []
     target = np.full((count, JOINT_COUNT, 2), np.nan)
@@ -125,7 +133,7 @@ def _detect(model: STSPNet, samples: ImagePoses, jitter: int | None, batch: int)
     joints, confidence = np.full_like(target, np.nan), np.zeros((count, JOINT_COUNT))
     device = next(model.parameters()).device
     waiting: list[tuple[int, FloatArray, torch.Tensor, torch.Tensor]] = []
-    for i in range(count):
+    for i in tqdm(range(count), "images", disable=None if progress else True):
         sample = samples[i]
         names.append(sample.name)
         target[i], visible[i] = sample.joints, sample.visible

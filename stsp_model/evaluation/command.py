@@ -1,0 +1,182 @@
+"""`stsp evaluate`: the command. What scores is imported when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stsp_model.bag import BagError
+from stsp_model.data.errors import DataError
+from stsp_model.data.formats import FORMATS, open_dataset, split_spec
+from stsp_model.sources import SourceError
+
+if TYPE_CHECKING:
+    from stsp_model.evaluation.run import Method, Outcome
+
+BAG, SHARDS = "bag", "shards"  # video with ground truth, beside the formats of data.formats
+ALL = "all"
+# Of these some items are for training, so it must be said which ones are meant.
+WITH_SPLITS = ("lsp", "lspet", "h36m", "humaneva", "bvh", "deepmimic")
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Run `stsp evaluate`; returns the exit code."""
+    from stsp_model.evaluation.predictions import save_predictions
+    from stsp_model.evaluation.report import plain
+
+    try:
+        method, name = _method(options)
+        outcome = _evaluated(options, method)
+        if options.save_predictions:
+            save_predictions(options.save_predictions, outcome.predictions)
+        if options.json:
+            options.json.parent.mkdir(parents=True, exist_ok=True)
+            facts = {
+                "data": options.data,
+                "split": options.split,
+                "scored": name,
+                "subject_height": options.subject_height,
+                "views": options.views,
+                "fps": options.fps,
+                "noise": options.noise,
+                "bodies": options.bodies,
+                "seed": options.seed,
+            }
+            text = json.dumps(plain(facts | outcome.values), indent=1, ensure_ascii=False)
+            options.json.write_text(text + "\n", encoding="utf-8")
+    except (DataError, BagError, SourceError, ImportError, OSError) as error:
+        print(f"stsp evaluate: {error}", file=sys.stderr)
+        return 1
+    split = "" if options.split in (None, ALL) else f", {options.split}"
+    print(f"{name} on {options.data}{split}\n\n{outcome.text}")
+    return 0
+
+
+def _method(options: argparse.Namespace) -> tuple[Method, str]:
+    from stsp_model.checkpoint import load_model
+    from stsp_model.evaluation.predictions import load_predictions
+    from stsp_model.evaluation.run import Method
+
+    if options.truth:
+        return Method(), "the truth itself"
+    if options.predictions:
+        return Method(predictions=load_predictions(options.predictions)), str(options.predictions)
+    try:
+        model = load_model(options.model, options.device)
+    except ValueError as error:
+        raise DataError(str(error)) from None
+    return Method(model=model), options.model if model.trained else f"{options.model} (untrained)"
+
+
+def _evaluated(options: argparse.Namespace, method: Method) -> Outcome:
+    from stsp_model.data.samples import ImagePose, Motion
+    from stsp_model.evaluation.lifting import Protocol, save_inputs, trials
+    from stsp_model.evaluation.run import evaluate_images, evaluate_motions, evaluate_video
+    from stsp_model.evaluation.video import bags, rendered
+
+    format, path = split_spec(options.data)
+    given = options.subject_height == "given"
+    if format == BAG:
+        if options.split not in (None, ALL):
+            raise DataError(f"split is {options.split!r}, but bags have none")
+        return evaluate_video(bags(path), method, given)
+    if format == SHARDS:
+        return evaluate_video(rendered(path, _part(options.split)), method, given)
+    if format in WITH_SPLITS and options.split is None:
+        raise DataError(
+            f"{options.data} holds items for training too; say which ones with --split, such as "
+            "selection, validation or report, or all"
+        )
+    data: Any = open_dataset(options.data, _part(options.split))
+    first = data[0]
+    if isinstance(first, ImagePose):
+        return evaluate_images(data, method, options.seed if options.jitter else None)
+    if not isinstance(first, Motion):
+        raise DataError(f"{options.data} has no joints to score against")
+    try:
+        protocol = Protocol(
+            options.views, options.fps, options.noise, options.bodies == "children", options.seed
+        )
+    except ValueError as error:
+        raise DataError(str(error)) from None
+    every = list(trials(data, protocol))
+    if options.save_inputs:
+        save_inputs(options.save_inputs, every)
+    return evaluate_motions(every, method, given)
+
+
+def _part(split: str | None) -> str | None:
+    return None if split == ALL else split
+
+
+def add_command(commands: Any) -> None:
+    """Add `evaluate` to the subparsers of the `stsp` command."""
+    command = commands.add_parser(
+        "evaluate",
+        help="score the network, or any other method's poses",
+        description=(
+            "Score 2D joints in images (PCK), 3D poses lifted from motion data, or both in bags "
+            "with ground truth; of the network, of the predictions in a file, or of the truth "
+            "itself, which must come out perfect."
+        ),
+    )
+    command.add_argument(
+        "--data",
+        required=True,
+        metavar="FORMAT:PATH",
+        help=(
+            f"FORMAT is one of {', '.join(FORMATS)}, {BAG} (with ground_truth/skeletons) or "
+            f"{SHARDS} (of stsp synth)"
+        ),
+    )
+    command.add_argument("--split", help=f"of the data set; {ALL} takes all of it")
+    scored = command.add_mutually_exclusive_group()
+    scored.add_argument(
+        "--model", default="edge", metavar="W", help="a preset or its weights; default: edge"
+    )
+    scored.add_argument("--predictions", type=Path, metavar="FILE", help="another method's poses")
+    scored.add_argument("--truth", action="store_true", help="the truth against itself, a check")
+    command.add_argument("--device", default="cpu", help="where the network runs; default: cpu")
+    command.add_argument(
+        "--subject-height",
+        choices=("given", "estimated"),
+        default="given",
+        help="whether the network is told the true standing height; default: given",
+    )
+    command.add_argument(
+        "--jitter", action="store_true", help="images: score with jittered boxes, too"
+    )
+    command.add_argument(
+        "--views", type=int, default=4, metavar="N", help="motions: cameras for each; default: 4"
+    )
+    command.add_argument("--fps", type=float, metavar="HZ", help="motions: resample to this rate")
+    command.add_argument(
+        "--noise",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="motions: deviation of 2D joints, of the box's longer side; default: 0, exact",
+    )
+    command.add_argument(
+        "--bodies",
+        choices=("captured", "children"),
+        default="captured",
+        help="motions: whose proportions; children needs BVH and stsp-pose[synth]",
+    )
+    command.add_argument(
+        "--seed", type=int, default=0, help="of jitter, cameras, noise and bodies; default: 0"
+    )
+    command.add_argument("--json", type=Path, metavar="FILE", help="write the scores there, too")
+    command.add_argument(
+        "--save-predictions", type=Path, metavar="FILE", help="write the scored poses there"
+    )
+    command.add_argument(
+        "--save-inputs",
+        type=Path,
+        metavar="FILE",
+        help="motions: write the 2D joints to be lifted there, for other methods",
+    )
+    command.set_defaults(run=evaluate)

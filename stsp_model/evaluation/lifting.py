@@ -1,0 +1,221 @@
+"""Takes to be scored from motion data: seen by cameras, lifted by the network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stsp_model.data.bvh import BVHDataset
+from stsp_model.data.errors import DataError
+from stsp_model.data.samples import Z_UP, Motion
+from stsp_model.data.videopose3d import project
+from stsp_model.evaluation.predictions import Prediction
+from stsp_model.evaluation.scores import Take
+from stsp_model.evaluation.views import Trial, noisy, resampled, seen, standing_height
+from stsp_model.network import SUBJECT_HEIGHT_RANGE, STSPNet
+
+FloatArray = npt.NDArray[np.float64]
+
+CHILD_HEIGHTS = (1.0, 1.6)  # m
+_TRIES = 1000  # bodies, until one is as tall as wanted
+# Takes the place of the item's number in a seed where something else is drawn.
+_CAMERA, _NOISE, _BODY = 1, 2, 3
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How motion data becomes trials.
+
+    Args:
+        views: random cameras for each motion that comes without one.
+        fps: frame rate to resample to; None: the motion's own.
+        noise: standard deviation of 2D joints, of the box's longer side; 0: exact.
+        children: whether children's bodies perform the motions (BVH alone, needs [synth]).
+        seed: of cameras, noise and bodies.
+    """
+
+    views: int = 4
+    fps: float | None = None
+    noise: float = 0.0
+    children: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.views < 1:
+            raise ValueError(f"views is {self.views}, expected 1 or more")
+        if not (math.isfinite(self.noise) and self.noise >= 0):
+            raise ValueError(f"noise is {self.noise}, expected 0 or more")
+        if self.fps is not None and not (math.isfinite(self.fps) and self.fps > 0):
+            raise ValueError(f"fps is {self.fps}, expected more than 0")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}, expected 0 or more")
+
+
+def trials(data: Any, protocol: Protocol) -> Iterator[Trial]:
+    """The takes of a motion data set, each as seen by a camera.
+
+    Motions with a known camera are taken as they are; with detections of their own those are what
+    is lifted. All others are seen by `protocol.views` random cameras; names tell them apart.
+
+    Args:
+        data: a `Dataset` of Motion.
+
+    Raises:
+        DataError: if `protocol` asks for what the data set cannot give.
+    """
+    if protocol.children and not isinstance(data, BVHDataset):
+        raise DataError("children's bodies can perform BVH motion capture alone")
+    for index in range(len(data)):
+        if protocol.children:
+            motion, height = child(data, index, protocol.seed)
+        else:
+            motion = data[index]
+            height = standing_height(motion.joints)
+        if protocol.fps is not None:
+            try:
+                motion = resampled(motion, protocol.fps)
+            except ValueError as error:
+                raise DataError(str(error)) from None
+        for view, one in enumerate(_views(motion, index, protocol)):
+            assert one.joints_2d is not None
+            flat = one.joints_2d
+            if protocol.noise:
+                flat = noisy(flat, protocol.noise, [protocol.seed, _NOISE, index, view])
+            yield Trial(replace(one, joints_2d=flat), height)
+
+
+def _views(motion: Motion, index: int, protocol: Protocol) -> Iterator[Motion]:
+    if motion.camera is not None:
+        flat = motion.joints_2d
+        yield (
+            motion
+            if flat is not None
+            else replace(motion, joints_2d=project(motion.joints, motion.camera))
+        )
+        return
+    for view in range(protocol.views):
+        name = f"{motion.name}/view{view + 1}"
+        yield replace(seen(motion, [protocol.seed, _CAMERA, index, view]), name=name)
+
+
+def child(data: BVHDataset, index: int, seed: int) -> tuple[Motion, float]:
+    """A captured motion performed by a random child's body, z up, and the child's height (m).
+
+    The child is 4 to 14 years old and 1.0 to 1.6 m tall.
+
+    Raises:
+        ImportError: if the extra [synth] is not installed.
+    """
+    from stsp_model.synth import body as bodies
+    from stsp_model.synth.retarget import retarget
+
+    rng = np.random.default_rng([seed, _BODY, index])
+    low, high = CHILD_HEIGHTS
+    for _ in range(_TRIES):
+        body = bodies.make_body(bodies.sample_phenotype(rng))
+        if low <= body.height <= high:
+            break
+    else:
+        raise RuntimeError(f"no body of {_TRIES} is {low} to {high} m tall")
+    performance = retarget(data.capture(index), body)
+    transforms = bodies.pose(body, performance.rotations, performance.root)
+    motion = replace(
+        data[index],
+        joints=bodies.joints(body, transforms),
+        stamps=performance.stamps,
+        up=np.array(Z_UP),
+    )
+    return motion, body.height
+
+
+def lift(model: STSPNet, trial: Trial, height_given: bool) -> Prediction:
+    """What `model.lift` makes of a trial's 2D joints, with the true height or without.
+
+    The height that the network estimates is what its poses are scaled by: their ratio to those it
+    gives for a subject of one metre.
+    """
+    motion = trial.motion
+    assert motion.camera is not None
+    assert motion.joints_2d is not None
+    low, high = SUBJECT_HEIGHT_RANGE
+    if height_given:
+        if not low <= trial.height <= high:
+            raise DataError(
+                f"{motion.name} has a standing height of {trial.height:.3g} m, expected {low} to "
+                f"{high}; score it with the height estimated"
+            )
+        joints = model.lift(
+            motion.joints_2d, motion.stamps, motion.camera, subject_height=trial.height
+        )
+        return Prediction(joints=joints.astype(np.float64))
+    joints = model.lift(motion.joints_2d, motion.stamps, motion.camera)
+    of_one_metre = model.lift(motion.joints_2d, motion.stamps, motion.camera, subject_height=1.0)
+    extent = [
+        np.linalg.norm(poses.reshape(len(poses), -1), axis=1) for poses in (joints, of_one_metre)
+    ]
+    return Prediction(
+        joints=joints.astype(np.float64), height=(extent[0] / extent[1]).astype(float)
+    )
+
+
+def take(trial: Trial, prediction: Prediction | None) -> Take:
+    """A trial with what a method made of it; None: nothing.
+
+    Raises:
+        DataError: if the prediction has another number of frames, or no 3D joints.
+    """
+    motion = trial.motion
+    frames = len(motion.stamps)
+    if prediction is None:
+        return Take(
+            motion.name,
+            motion.action,
+            np.full_like(motion.joints, np.nan),
+            motion.joints,
+            motion.stamps,
+        )
+    if prediction.joints is None or len(prediction.joints) != frames:
+        have = "no 3D joints" if prediction.joints is None else f"{len(prediction.joints)} frames"
+        raise DataError(f"the prediction for {motion.name} has {have}, expected {frames} frames")
+    return Take(
+        motion.name,
+        motion.action,
+        prediction.joints,
+        motion.joints,
+        motion.stamps,
+        prediction.height,
+        trial.height if math.isfinite(trial.height) else None,
+    )
+
+
+def save_inputs(path: str | Path, every: Sequence[Trial]) -> None:
+    """Write what there is to be lifted, so that another method can lift the same.
+
+    An .npz archive without pickles: `names` (K,), `lengths` (K,), `K` (K, 3, 3) px, `size` (K, 2)
+    width and height, `height` (K,) m, and, one after the other, `stamps` (N,) s and `joints_2d`
+    (N, 17, 2) px without lens distortion.
+    """
+    motions = [trial.motion for trial in every]
+    cameras = [motion.camera for motion in motions]
+    flat = [
+        camera.undistort(motion.joints_2d)
+        for motion, camera in zip(motions, cameras, strict=True)
+        if camera is not None and motion.joints_2d is not None
+    ]
+    with open(path, "wb") as file:
+        np.savez_compressed(
+            file,
+            names=np.array([motion.name for motion in motions]),
+            lengths=np.array([len(motion.stamps) for motion in motions]),
+            K=np.stack([camera.K for camera in cameras if camera is not None]),
+            size=np.array([(c.width, c.height) for c in cameras if c is not None]),
+            height=np.array([trial.height for trial in every]),
+            stamps=np.concatenate([motion.stamps for motion in motions]),
+            joints_2d=np.concatenate(flat),
+        )

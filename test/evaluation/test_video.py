@@ -1,0 +1,182 @@
+"""Videos with truth: read from bags and clips, followed, and matched to the right person."""
+
+from typing import ClassVar
+
+import cv2
+import numpy as np
+import pytest
+
+from stsp_model import STSPNet
+from stsp_model.camera import Camera
+from stsp_model.data.errors import DataError
+from stsp_model.data.shards import INDEX_FILE, RenderedClip, save_clip
+from stsp_model.estimator import LateFrameError
+from stsp_model.evaluation import pck, scores, video
+from stsp_model.evaluation.predictions import Prediction
+from stsp_model.pose import Pose, TrackingState, terminated
+from stsp_model.skeleton import JOINT_COUNT
+from stsp_model.synth.bag import write_bag
+
+T = 5
+CAMERA = Camera(np.array([[200.0, 0, 79.5], [0, 200, 59.5], [0, 0, 1]]), 160, 120)
+HEIGHTS = (1.1, 1.4)
+
+
+def clip(name="clip", heights=HEIGHTS):
+    """Two children who stand 2.5 m away, 0.8 m apart, and drift to the right."""
+    rng = np.random.default_rng(0)
+    body = rng.uniform((-0.2, -0.5, -0.1), (0.2, 0.5, 0.1), (JOINT_COUNT, 3))
+    way = np.linspace(0, 0.1, T)[:, None, None, None] * np.array([1.0, 0, 0])
+    places = np.array([[-0.4, 0, 2.5], [0.4, 0, 2.5]])[: len(heights)]
+    joints = body + places[:, None] + way
+    flat = joints @ CAMERA.K.T
+    flat = flat[..., :2] / flat[..., 2:]
+    _, jpeg = cv2.imencode(".jpg", rng.integers(0, 255, (120, 160, 3), dtype=np.uint8))
+    return RenderedClip(
+        name=name,
+        motions=("walk", "jump")[: len(heights)],
+        camera=CAMERA,
+        stamps=1 + np.arange(T) / 30,
+        jpegs=[jpeg.tobytes()] * T,
+        joints_3d=joints.astype(np.float32).astype(float),
+        joints_2d=flat.astype(np.float32).astype(float),
+        visible=np.ones(flat.shape[:-1], bool),
+        boxes=np.concatenate([flat.min(axis=-2), flat.max(axis=-2)], axis=-1),
+        heights=np.array(heights),
+        up=np.tile([0, -1.0, 0], (T, 1)),
+    )
+
+
+def rendered(tmp_path, *clips):
+    (tmp_path / INDEX_FILE).write_text('{"split": "validation"}')
+    for one in clips:
+        save_clip(tmp_path / f"{one.name}.safetensors", one)
+    return list(video.rendered(tmp_path))
+
+
+def pose(person, row, shift=0.0, id="p1"):
+    joints = person.joints[row] - person.joints[row, 0]
+    empty = terminated(id)
+    values = {name: getattr(empty, name) for name in empty.__dataclass_fields__}
+    return Pose(
+        **values
+        | {
+            "tracking_state": TrackingState.OK,
+            "joints": joints + np.array([shift, 0, 0]) * (np.arange(17) > 0)[:, None],
+            "joints_2d": person.joints_2d[row] + 1.0,
+            "height": person.height + 0.1,
+        }
+    )
+
+
+class Estimator:
+    """Sees the people of a footage as they are, a little shifted; notes how it was made."""
+
+    made: ClassVar[list] = []
+    footage = None
+
+    def __init__(self, _model, **options):
+        Estimator.made.append(options)
+        self.stamps = []
+
+    def step(self, image, stamp, camera):
+        assert image.shape == (120, 160, 3)
+        np.testing.assert_allclose(camera.K, CAMERA.K)
+        self.stamps.append(stamp)
+        row = len(self.stamps) - 1
+        if row == 1:
+            raise LateFrameError
+        people = self.footage.people
+        stranger = pose(people[0], row, id="p9")
+        stranger.joints_2d[:] += 400
+        here = [pose(person, row, 0.017) for person in reversed(people)]
+        return [stranger, *here, terminated("p4")]
+
+
+@pytest.fixture
+def estimator(monkeypatch):
+    monkeypatch.setattr(video, "PoseEstimator", Estimator)
+    Estimator.made = []
+    return Estimator
+
+
+def test_a_bag_and_a_rendered_clip_hold_the_same_truth(tmp_path):
+    one = clip("000000")
+    write_bag(tmp_path / "bags" / "000000", one)
+    (from_bag,) = video.bags(tmp_path / "bags")
+    (from_clip,) = rendered(tmp_path, one)
+    for bagged, stored in zip(from_bag.people, from_clip.people, strict=True):
+        np.testing.assert_allclose(bagged.stamps, stored.stamps, atol=1e-9)
+        np.testing.assert_allclose(bagged.joints, stored.joints - stored.joints[:, :1], atol=1e-6)
+        np.testing.assert_allclose(bagged.joints_2d, stored.joints_2d, atol=1e-3)
+        np.testing.assert_array_equal(bagged.visible, stored.visible)
+        assert bagged.height == pytest.approx(stored.height)
+    bag, file = list(from_bag.pictures()), list(from_clip.pictures())
+    assert len(bag) == len(file) == T
+    for (stamp, image, camera), (_, other, _), person_stamp in zip(
+        bag, file, from_bag.people[0].stamps, strict=True
+    ):
+        assert stamp == person_stamp
+        np.testing.assert_array_equal(image, other)
+        np.testing.assert_allclose(camera.K, CAMERA.K)
+
+
+def test_people_are_told_apart_and_strangers_left_out(tmp_path, estimator):
+    (footage,) = rendered(tmp_path, clip())
+    estimator.footage = footage
+    found = video.predict(None, footage, height_given=False)
+    assert estimator.made == [{"subject_height": None, "max_people": 2}]
+    scored = scores.score([p.take(found[p.name]) for p in footage.people])
+    assert (scored.frames, scored.found) == (2 * T, 2 * (T - 1))
+    assert scored.average["mpjpe"] == pytest.approx(16, abs=1e-3)  # 17 mm, the pelvis right
+    assert scored.average["pck_150"] == pytest.approx(100 * (T - 1) / T)
+    assert scored.average["height_error"] == pytest.approx(100, abs=1e-3)
+    assert set(scored.per_action) == {"walk", "jump"}
+    flat = pck.score(video.detections(footage.people, found))
+    assert (flat.images, flat.pck) == (2 * T, pytest.approx(100 * (T - 1) / T))
+
+
+def test_each_is_followed_with_his_own_height(tmp_path, estimator):
+    (footage,) = rendered(tmp_path, clip())
+    estimator.footage = footage
+    found = video.predict(None, footage, height_given=True)
+    assert [made["subject_height"] for made in estimator.made] == pytest.approx([1.1, 1.4])
+    assert {made["max_people"] for made in estimator.made} == {2}
+    for person in footage.people:
+        assert found[person.name].height is None
+        assert np.isfinite(found[person.name].joints[2]).all()
+
+
+@pytest.mark.usefixtures("estimator")
+def test_a_height_nobody_has_cannot_be_given(tmp_path):
+    (footage,) = rendered(tmp_path, clip(heights=(0.2,)))
+    with pytest.raises(DataError, match=r"somebody of 0\.2 m, expected 0\.5 to 2\.5"):
+        video.predict(None, footage, height_given=True)
+
+
+def test_frames_in_which_a_person_hardly_shows_are_not_asked_for(tmp_path):
+    one = clip()
+    one.visible[1, 0, 3:] = False
+    one.visible[2, 0, 4:] = False
+    (footage,) = rendered(tmp_path, one)
+    person = footage.people[0]
+    take = person.take(Prediction(joints=person.joints))
+    assert np.isfinite(take.target).all(axis=(1, 2)).tolist() == [True, False, True, True, True]
+    with pytest.raises(DataError, match=r"clip\[0\] has 3 frames, not 5"):
+        person.take(Prediction(joints=person.joints[:3]))
+
+
+def test_the_real_network_goes_through_the_real_estimator(tmp_path):
+    (footage,) = rendered(tmp_path, clip(heights=(1.2,)))
+    (prediction,) = video.predict(STSPNet("edge"), footage, height_given=True).values()
+    assert prediction.joints.shape == (T, JOINT_COUNT, 3)
+    pck.score(video.detections(footage.people, {}))
+
+
+def test_what_holds_no_truth_is_refused(tmp_path):
+    with pytest.raises(DataError, match="does not exist"):
+        list(video.bags(tmp_path / "none"))
+    with pytest.raises(DataError, match="holds no bag"):
+        list(video.bags(tmp_path))
+    with pytest.raises(DataError, match="no folder of `stsp synth`"):
+        list(video.rendered(tmp_path))

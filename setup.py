@@ -39,6 +39,7 @@ setup(
         "stsp_model.data",
         "stsp_model.evaluation",
         "stsp_model.msg",
+        "stsp_model.training",
         "stsp_ros",
     ],
     package_dir={"stsp_model.msg": "msg"},
@@ -46,6 +47,7 @@ setup(
         "stsp_model": ["py.typed", "weights/*"],
         "stsp_model.data": ["*.json"],
         "stsp_model.msg": ["*.msg"],
+        "stsp_model.training": ["configs/*.yaml", "*.npz"],
         "stsp_ros": ["py.typed"],
     },
     install_requires=[
@@ -61,7 +63,12 @@ setup(
         # built into the environment from a checkout: python scripts/build_messages.py
         "ros": requirements("requirements/ros-jazzy.txt"),
         "synth": ["anny>=0.6,<0.7", "scipy>=1.10"],
-        "train": ["lightning-fabric>=2.4,<3", "scipy>=1.10"],  # SciPy reads the data sets' .mat
+        "train": [
+            "lightning-fabric>=2.4,<3",
+            "pyyaml>=6,<7",
+            "scipy>=1.10",  # reads the data sets' .mat
+            "tensorboard>=2.15,<3",
+        ],
         "deploy": ["onnx>=1.16,<2", "onnxruntime>=1.18,<2", "openvino>=2024.3"],
         "report": ["matplotlib>=3.7,<4"],
         "test": [

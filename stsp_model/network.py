@@ -25,7 +25,7 @@ from .tmp import TAU
 SUBJECT_HEIGHT_RANGE = (0.5, 2.5)  # metres
 # 2D joints from elsewhere come without a covariance: this deviation, in half box sides, is about
 # half a heat-map cell.
-_NOMINAL_DEVIATION = 0.03
+NOMINAL_DEVIATION = 0.03
 _LIFT_FRAMES = 512  # per pass of `lift`, so that its memory is bounded
 
 
@@ -261,7 +261,7 @@ class STSPNet(nn.Module):
             torch.from_numpy(x).to(like) for x in (points, certainty, boxes, camera.K.copy())
         )
         side = (box[:, 2:] - box[:, :2]).amax(dim=-1) / 2
-        variance = (side * _NOMINAL_DEVIATION).square()[:, None, None, None]
+        variance = (side * NOMINAL_DEVIATION).square()[:, None, None, None]
         covariance = variance * torch.eye(2).to(like).expand(*mass.shape, 2, 2)
         keypoints = Keypoints(joints.unsqueeze(0), mass.unsqueeze(0), covariance.unsqueeze(0))
         lifted = self.lifter.clip(

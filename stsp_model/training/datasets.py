@@ -1,0 +1,165 @@
+"""Which data a stage trains on and is selected by: "FORMAT:PATH" to the right part of the set.
+
+Training opens only the parts in `TRAINED`, and nothing here can be asked for another one. So what
+selects or reports cannot get into training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stsp_model.data.errors import DataError
+from stsp_model.data.formats import open_dataset, split_spec
+from stsp_model.data.samples import FloatArray, ImagePose
+from stsp_model.data.shards import RenderedClip, ShardClips
+
+# The part of each set that trains; None: a file of that format is one part by itself.
+TRAINED: Mapping[str, str | None] = {
+    "lsp": "train",
+    "lspet": "train",
+    "coco": None,
+    "bvh": "train",
+    "deepmimic": "train",
+    "h36m": "train",
+    "humaneva": "train",
+    "mpi_inf_3dhp": None,
+    "synth": "train",
+}
+# The part that selects: by it, training stops and the best weights are kept.
+SELECTED: Mapping[str, str | None] = {
+    "lspet": "selection",
+    "coco": None,
+    "bvh": "validation",
+    "deepmimic": "validation",
+    "mpi_inf_3dhp": None,
+    "synth": "validation",
+}
+IMAGES = ("lsp", "lspet", "coco")
+RENDERED = "synth"
+MOTIONS = ("bvh", "deepmimic", "h36m", "humaneva", "mpi_inf_3dhp")
+
+
+def open_training(specs: Sequence[str], formats: Sequence[str]) -> list[Any]:
+    """The training parts of data sets.
+
+    Args:
+        specs: "FORMAT:PATH" each, of one of `formats`.
+
+    Raises:
+        DataError: if there is none, or one of another format, or as the reader does.
+    """
+    if not specs:
+        raise DataError(f"no data to train on: give FORMAT:PATH, FORMAT one of {_list(formats)}")
+    return [open_dataset(spec, TRAINED[_format(spec, formats)]) for spec in specs]
+
+
+def open_selection(
+    specs: Sequence[str], training: Sequence[str], formats: Sequence[str]
+) -> list[Any]:
+    """The parts of data sets that select.
+
+    Args:
+        specs: "FORMAT:PATH" each; empty: of the training sets, those that have such a part.
+        training: what `open_training` was given.
+
+    Raises:
+        DataError: if there is none, or one of `specs` is all trained on.
+    """
+    chosen = list(specs)
+    for spec in specs:
+        name = _format(spec, [n for n in formats if n in SELECTED])
+        if SELECTED[name] is None and _place(spec) in map(_place, training):
+            raise DataError(f"{spec} is trained on and cannot select as well")
+    if not chosen:
+        # Rendered sets hold one part each, so that a training set has none to select by.
+        names = {spec: split_spec(spec)[0] for spec in training}
+        chosen = [s for s, name in names.items() if SELECTED.get(name) and name != RENDERED]
+    if not chosen:
+        having = [name for name in formats if name in SELECTED]
+        raise DataError(
+            f"none of {', '.join(training)} has a part to select by: name one with --select, "
+            f"FORMAT one of {_list(having)}"
+        )
+    return [open_dataset(spec, SELECTED[split_spec(spec)[0]]) for spec in chosen]
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names)
+
+
+def _format(spec: str, formats: Sequence[str]) -> str:
+    name, _ = split_spec(spec)
+    if name not in formats:
+        raise DataError(f"{spec}: this stage takes {_list(formats)}, not {name!r}")
+    return name
+
+
+def _place(spec: str) -> Path:
+    return split_spec(spec)[1].resolve()
+
+
+@dataclass(frozen=True, eq=False)
+class People:
+    """Annotated people of several image sets, one after the other."""
+
+    sets: tuple[Any, ...]
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self.sets)
+
+    def __getitem__(self, index: int) -> ImagePose:
+        part, index = self._find(index)
+        item = part[index]
+        assert isinstance(item, ImagePose)
+        return item
+
+    def boxes(self, index: int, pose: ImagePose) -> FloatArray:
+        """(P, 4) px of everybody known to be in the picture of item `index`, which is `pose`."""
+        part, index = self._find(index)
+        everybody: Callable[[int], FloatArray] | None = getattr(part, "boxes", None)
+        boxes = pose.box[None] if everybody is None else everybody(index)
+        return boxes[np.isfinite(boxes).all(axis=1)]
+
+    def _find(self, index: int) -> tuple[Any, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"index is {index}, expected 0 to {len(self) - 1}")
+        for part in self.sets:
+            if index < len(part):
+                return part, index
+            index -= len(part)
+        raise AssertionError
+
+
+@dataclass(frozen=True, eq=False)
+class Clips:
+    """Rendered clips of several folders, one after the other."""
+
+    folders: tuple[ShardClips, ...]
+
+    def __len__(self) -> int:
+        return sum(len(folder) for folder in self.folders)
+
+    def __getitem__(self, index: int) -> RenderedClip:
+        for folder in self.folders:
+            if index < len(folder):
+                return folder[index]
+            index -= len(folder)
+        raise IndexError("there are fewer clips")
+
+
+def open_clips(specs: Sequence[str], parts: Mapping[str, str | None]) -> Clips:
+    """Rendered clips: `parts` is TRAINED or SELECTED. Raises DataError if there are none."""
+    if not specs:
+        raise DataError(f"no rendered video: give {RENDERED}:DIR, as `stsp synth` writes it")
+    folders = [split_spec(spec)[1] for spec in specs]
+    return Clips(tuple(ShardClips(folder, parts[RENDERED]) for folder in folders))
+
+
+def of_format(specs: Sequence[str], formats: Sequence[str]) -> list[str]:
+    """Those of "FORMAT:PATH" that are of one of `formats`."""
+    return [spec for spec in specs if split_spec(spec)[0] in formats]

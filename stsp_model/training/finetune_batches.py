@@ -1,0 +1,273 @@
+"""The batches of stage finetune: half real images, half clips of rendered video with 3D."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from stsp_model.crop import crop, crop_box, to_crop, whole_image
+from stsp_model.data.errors import DataError
+from stsp_model.data.samples import BoolArray, FloatArray
+from stsp_model.data.shards import RenderedClip
+from stsp_model.epe import motion_saliency
+from stsp_model.skeleton import FLIP
+from stsp_model.training.augment import Image, change_look
+from stsp_model.training.config import Augmentation
+from stsp_model.training.config_3d import FinetuneConfig
+from stsp_model.training.datasets import Clips, People
+from stsp_model.training.epe_batches import (
+    Crop,
+    Crops,
+    empty_crop,
+    person_crop,
+    stack_crops,
+    usable,
+)
+from stsp_model.training.plan import generator, item, places
+
+_LEAST_JOINTS = 3  # with fewer a frame shows nobody
+_BOX_SHIFT, _BOX_SCALE = 0.04, 0.08  # deviations of a clip's boxes' place and size's logarithm
+_MOST_SKIPPED = 2  # frames left out between two, at most
+
+
+class ClipBatch(NamedTuple):
+    """B clips of T frames, one person each.
+
+    images (B, T, S, S, 3): uint8 BGR. saliency (B, T, 1, S/4, S/4). crop_boxes, boxes (B, T, 4):
+    px of the image without distortion. K (B, 3, 3). stamps (B, T): s, float64. valid (B, T):
+    whether anything is seen of the person. joints (B, T, 17, 2): px in the crop; visible
+    (B, T, 17): and within it. target (B, T, 17, 3): from the pelvis, camera axes, standing
+    heights. height (B,): m.
+    """
+
+    images: Tensor
+    saliency: Tensor
+    crop_boxes: Tensor
+    boxes: Tensor
+    K: Tensor
+    stamps: Tensor
+    valid: Tensor
+    joints: Tensor
+    visible: Tensor
+    target: Tensor
+    height: Tensor
+
+
+class FinetuneBatch(NamedTuple):
+    """A batch of stage finetune."""
+
+    crops: Crops
+    clips: ClipBatch
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """One person in the chosen frames of a clip, lens distortion taken out.
+
+    images: T, and `previous`, the picture before each of them or None. stamps (T,), gaps (T,): s
+    since that. joints_2d (T, 17, 2), visible (T, 17), boxes (T, 4), K (3, 3), joints_3d (T, 17, 3),
+    height: see RenderedClip.
+    """
+
+    images: list[Image]
+    previous: list[Image | None]
+    stamps: FloatArray
+    gaps: FloatArray
+    joints_2d: FloatArray
+    visible: BoolArray
+    boxes: FloatArray
+    K: FloatArray
+    joints_3d: FloatArray
+    height: float
+
+
+def follow(clip: RenderedClip, person: int, frames: npt.NDArray[np.int64]) -> Track:
+    """One person in some frames of a clip, rising; each frame's previous one is the one before."""
+    camera = clip.camera
+    wanted = sorted({*frames.tolist(), *(max(frames[0] - 1, 0),)})
+    decoded = {frame: _straight(clip, frame) for frame in wanted}
+    before = [int(frames[0]) - 1, *frames[:-1].tolist()]
+    return Track(
+        [decoded[frame] for frame in frames.tolist()],
+        [decoded[frame] if frame >= 0 else None for frame in before],
+        clip.stamps[frames],
+        np.array(
+            [clip.stamps[f] - clip.stamps[max(b, 0)] for f, b in zip(frames, before, strict=True)]
+        ),
+        camera.undistort(clip.joints_2d[frames, person]),
+        clip.visible[frames, person],
+        camera.undistort_boxes(clip.boxes[frames, person]),
+        camera.K.copy(),
+        clip.joints_3d[frames, person],
+        float(clip.heights[person]),
+    )
+
+
+def _straight(clip: RenderedClip, frame: int) -> Image:
+    camera, image = clip.camera, clip.image(frame)
+    if camera.D is None:
+        return image
+    if camera.distortion_model == "equidistant":
+        straight = cv2.fisheye.undistortImage(image, camera.K, camera.D, Knew=camera.K)
+    else:
+        straight = cv2.undistort(image, camera.K, camera.D)
+    return np.asarray(straight, np.uint8)
+
+
+def mirrored(track: Track) -> Track:
+    """The same person and camera in a mirror."""
+    width = track.images[0].shape[1]
+    swap = list(FLIP)
+    boxes, K = track.boxes.copy(), track.K.copy()
+    boxes[:, [0, 2]] = width - 1 - track.boxes[:, [2, 0]]
+    K[0, 2] = width - 1 - K[0, 2]
+    return replace(
+        track,
+        images=[np.ascontiguousarray(image[:, ::-1]) for image in track.images],
+        previous=[
+            None if image is None else np.ascontiguousarray(image[:, ::-1])
+            for image in track.previous
+        ],
+        joints_2d=(track.joints_2d * (-1, 1) + (width - 1, 0))[:, swap],
+        visible=track.visible[:, swap],
+        boxes=boxes,
+        K=K,
+        joints_3d=(track.joints_3d * (-1, 1, 1))[:, swap],
+    )
+
+
+def observed(
+    track: Track,
+    side: int,
+    rng: np.random.Generator | None = None,
+    look: Augmentation | None = None,
+) -> ClipBatch:
+    """A track as a batch of one clip: crops as the estimator cuts them.
+
+    Args:
+        track: of T frames.
+        side: of the crops.
+        rng, look: for boxes that are a little off and an augmented look, the same in all frames;
+            None: as it is.
+    """
+    known: BoolArray = np.asarray(np.isfinite(track.boxes).all(axis=1))
+    height, width = track.images[0].shape[:2]
+    boxes = np.where(known[:, None], track.boxes, whole_image(width, height))
+    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 2.0)
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    seed = 0
+    if rng is not None:
+        centres = centres + rng.normal(0, _BOX_SHIFT, 2) * sides.max(axis=1, keepdims=True)
+        sides = sides * np.exp(rng.normal(0, _BOX_SCALE))
+        seed = int(rng.integers(2**32))
+    boxes = np.concatenate([centres - sides / 2, centres + sides / 2], axis=1)
+    cut = crop_box(boxes, (side, side))
+    size = np.array([side, side], np.float64)
+    images, saliency = [], []
+    for image, previous, box, gap in zip(
+        track.images, track.previous, cut, track.gaps, strict=True
+    ):
+        now = crop(image, box, (side, side))
+        before = None if previous is None else crop(previous, box, (side, side))
+        saliency.append(motion_saliency(before, now, gap if before is not None else 1.0))
+        if look is not None:
+            now = change_look(np.random.default_rng(seed), now, look)
+        images.append(now)
+    joints = to_crop(track.joints_2d, cut[:, None], size)
+    inside = ((joints >= -0.5) & (joints <= side - 0.5)).all(axis=-1)
+    visible = track.visible & inside
+    target = (track.joints_3d - track.joints_3d[:, :1]) / track.height
+    return ClipBatch(
+        torch.from_numpy(np.stack(images))[None],
+        torch.from_numpy(np.stack(saliency)[None, :, None]),
+        torch.from_numpy(cut.astype("f4"))[None],
+        torch.from_numpy(boxes.astype("f4"))[None],
+        torch.from_numpy(track.K.astype("f4"))[None],
+        torch.from_numpy(track.stamps - track.stamps[0])[None],
+        torch.from_numpy(known & (track.visible.sum(axis=1) >= _LEAST_JOINTS))[None],
+        torch.from_numpy(np.nan_to_num(joints).astype("f4"))[None],
+        torch.from_numpy(visible)[None],
+        torch.from_numpy(target.astype("f4"))[None],
+        torch.tensor([track.height], dtype=torch.float32),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class FinetuneBatches:
+    """All batches of a run, each a function of its step's number alone.
+
+    Args:
+        config: of the stage.
+        real: people in images; clips: rendered.
+        side: of the crops.
+    """
+
+    config: FinetuneConfig
+    real: People
+    clips: Clips
+    side: int
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Real crops and clips in a batch: half of the crops are real."""
+        half = self.config.optimisation.batch // 2
+        return half, half // self.config.frames
+
+    def batch(self, step: int, part: int, parts: int) -> FinetuneBatch:
+        """One of `parts` equal parts of the batch of a step."""
+        crops, clips = self.counts
+        tracks = [self._clip(step, place) for place in places(clips, part, parts)]
+        return FinetuneBatch(
+            stack_crops([self._crop(step, place) for place in places(crops, part, parts)]),
+            ClipBatch(*(torch.cat(fields) for fields in zip(*tracks, strict=True))),
+        )
+
+    def _crop(self, step: int, place: int) -> Crop:
+        config = self.config
+        seed, look = config.optimisation.seed, config.augmentation
+        rng = generator(seed, "finetune crop", step, place)
+        index = item(seed, "people", step * self.counts[0] + place, len(self.real))
+        pose = usable(self.real, index)
+        if rng.random() < config.negative_share:
+            picture = pose.image, self.real.boxes(index, pose)
+            return empty_crop(rng, picture, self.side, look, config.moving_share)
+        return person_crop(rng, pose, self.side, look, config.moving_share)
+
+    def _clip(self, step: int, place: int) -> ClipBatch:
+        seed = self.config.optimisation.seed
+        rng = generator(seed, "finetune clip", step, place)
+        position = step * self.counts[1] + place
+        clip = self._usable(item(seed, "clips", position, len(self.clips)))
+        person = int(rng.integers(len(clip.motions)))
+        track = follow(clip, person, self._frames(rng, clip, person))
+        if rng.random() < self.config.augmentation.flip:
+            track = mirrored(track)
+        return observed(track, self.side, rng, self.config.augmentation)
+
+    def _usable(self, index: int) -> RenderedClip:
+        """The first clip from `index` on that shows somebody for long enough."""
+        for number in range(len(self.clips)):
+            clip = self.clips[(index + number) % len(self.clips)]
+            if clip.motions and len(clip.jpegs) >= self.config.frames:
+                return clip
+        raise DataError(f"no rendered clip shows anybody for {self.config.frames} frames")
+
+    def _frames(
+        self, rng: np.random.Generator, clip: RenderedClip, person: int
+    ) -> npt.NDArray[np.int64]:
+        """Frames of a clip at a random rate, of a stretch in which the person is seen."""
+        wanted, there = self.config.frames, len(clip.jpegs)
+        most = max((there - 1) // max(wanted - 1, 1), 1)
+        stride = int(rng.integers(1, min(_MOST_SKIPPED + 1, most) + 1))
+        frames = np.arange(wanted) * stride
+        seen: BoolArray = np.asarray(np.isfinite(clip.boxes[:, person]).all(axis=1))
+        starts = np.arange(there - frames[-1])
+        best = seen[starts[:, None] + frames].sum(axis=1)
+        good = starts[best == best.max()]
+        return frames + int(good[rng.integers(len(good))])

@@ -1,0 +1,383 @@
+"""The training loop of all stages, on Lightning Fabric: one process or many, resumable anywhere.
+
+Step n makes its batch from the seed and n alone, so a run that goes on from a checkpoint, or that
+is shared among processes or micro-batches, takes the steps of one uninterrupted process.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from stsp_model.checkpoint import load_model, save
+from stsp_model.network import STSPNet
+from stsp_model.training.config import ConfigError, Optimisation
+from stsp_model.training.config_3d import StageConfig
+from stsp_model.training.plan import places
+from stsp_model.training.stage import Batches, Stage
+from stsp_model.training.state import (
+    BEST,
+    Average,
+    Progress,
+    identity,
+    load_checkpoint,
+    save_checkpoint,
+    write_atomically,
+)
+from stsp_model.training.sync import share_batch_norm
+
+_LOG_STEPS = 20  # between two entries of the log
+HISTORY = "history.json"
+
+
+class TrainingError(RuntimeError):
+    """Training that cannot go on."""
+
+
+class _Steps(Dataset[Any]):
+    """The micro-batches of one process: item n is the n-th it works on."""
+
+    def __init__(self, batches: Batches, rank: int, processes: int, accumulate: int) -> None:
+        self.batches, self.rank = batches, rank
+        self.processes, self.accumulate = processes, accumulate
+
+    def __getitem__(self, number: int) -> Any:
+        # Each worker would otherwise use every core for itself.
+        torch.set_num_threads(1)
+        step, micro = divmod(number, self.accumulate)
+        part = micro * self.processes + self.rank
+        return self.batches.batch(step, part, self.processes * self.accumulate)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One stage being trained.
+
+    Args:
+        config: of the stage.
+        stage: what to train.
+        out: the folder of its checkpoint, weights and logs.
+        data: what it learns from, as plain text: a run goes on only with the same.
+    """
+
+    config: StageConfig
+    stage: Stage
+    out: Path
+    data: tuple[str, ...]
+
+
+def make_fabric(precision: str, device: str) -> Fabric:
+    """Fabric for this process: on its own, or one of those that torchrun started.
+
+    Args:
+        precision: as Fabric calls it.
+        device: "auto", "cpu" or "cuda".
+    """
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    # Fabric's hints, such as to use more workers, are not for the user of a command.
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    fabric = Fabric(
+        accelerator=device,
+        devices=here if processes > 1 else 1,
+        num_nodes=max(processes // here, 1),
+        strategy="ddp" if processes > 1 else "auto",
+        precision=precision,  # type: ignore[arg-type]
+    )
+    fabric.launch()
+    return fabric
+
+
+def learning_rate(settings: Optimisation, step: int, total: int, reductions: int) -> float:
+    """The learning rate of a step, of `total` in the run, after `reductions` on a plateau."""
+    warm = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
+    if settings.schedule == "cosine":
+        slope = 0.5 * (1 + math.cos(math.pi * step / total))
+    else:
+        slope = settings.plateau_factor**reductions
+    return settings.learning_rate * warm * slope
+
+
+def train(
+    model: STSPNet, run: Run, *, resume: bool = False, device: str = "auto"
+) -> list[dict[str, float]]:
+    """Train a stage to its end.
+
+    Args:
+        model: whose weights change; that of `run.stage`.
+        run: what to do and where to put it.
+        resume: go on from the checkpoint in `run.out`.
+        device: "auto", "cpu" or "cuda".
+
+    Returns:
+        the scores before the first epoch and after each, "epoch" and "loss" among them. The best
+        averaged weights lie in `run.out`.
+
+    Raises:
+        ConfigError: if there is nothing to resume from, or something already.
+        TrainingError: if the loss is no longer finite.
+    """
+    return _Trainer(model, run, device).train(resume)
+
+
+class _Trainer:
+    def __init__(self, model: STSPNet, run: Run, device: str) -> None:
+        self.run, self.stage, self.model = run, run.stage, model
+        self.settings = run.config.optimisation
+        self.total = self.settings.epochs * self.stage.steps_per_epoch
+        self.fabric = make_fabric(self.settings.precision, device)
+        self.parts = self.fabric.world_size * self.settings.accumulate
+        try:
+            places(self.settings.batch, 0, self.parts)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        model.requires_grad_(False)
+        for group in self.stage.groups:
+            for parameter in group.parameters:
+                parameter.requires_grad_(True)
+        if self.fabric.world_size > 1 and not self.stage.frozen_norm:
+            share_batch_norm(model)
+        self.average = Average(copy.deepcopy(model).eval(), self.settings.average_decay)
+        self.average.network.to(self.fabric.device)
+        optimiser = torch.optim.AdamW(
+            [{"params": list(group.parameters)} for group in self.stage.groups],
+            lr=self.settings.learning_rate,
+            weight_decay=self.settings.weight_decay,
+        )
+        self.losses: Any
+        self.optimiser: Any
+        self.losses, self.optimiser = self.fabric.setup(self.stage.losses, optimiser)
+        self.identity = identity(run.config, list(run.data))
+        self.progress = Progress()
+
+    def train(self, resume: bool) -> list[dict[str, float]]:
+        if resume:
+            self._load()
+        else:
+            self._begin()
+        progress = self.progress
+        lead = self.fabric.is_global_zero
+        log = SummaryWriter(self.run.out / "log", purge_step=progress.step) if lead else None
+        if not progress.history:
+            self._score(log)
+        bar = tqdm(
+            total=self.total, initial=progress.step, unit="step", disable=not lead, smoothing=0.1
+        )
+        micro = self._loader()
+        try:
+            self._steps(micro, bar, log)
+        finally:
+            bar.close()
+            if log is not None:
+                log.close()
+        if lead:
+            self._calibrate()
+        self.fabric.barrier()
+        return progress.history
+
+    def _calibrate(self) -> None:
+        """Make the best weights' confidences and variances mean what they say."""
+        best = self.run.out / BEST
+        if best.exists():
+            network = load_model(best, self.fabric.device, self.model.preset)
+            self.stage.calibrate(network)
+            save(network, best)
+
+    def _begin(self) -> None:
+        out = self.run.out
+        if (out / "last.ckpt").exists():
+            raise ConfigError(f"{out} holds a run already: --resume it, or give another --out")
+        if self.fabric.is_global_zero:
+            out.mkdir(parents=True, exist_ok=True)
+        self.fabric.barrier()
+
+    def _load(self) -> None:
+        self.progress, content = load_checkpoint(self.run.out, self.identity)
+        self.model.load_state_dict(content["network"])
+        self.average.network.load_state_dict(content["average"])
+        self.optimiser.load_state_dict(content["optimiser"])
+
+    def _save(self) -> None:
+        if not self.fabric.is_global_zero:
+            return
+        save_checkpoint(
+            self.run.out,
+            self.identity,
+            self.progress,
+            self.model.state_dict(),
+            self.average.network.state_dict(),
+            self.optimiser.state_dict(),
+        )
+
+    def _loader(self) -> Iterator[Any]:
+        accumulate = self.settings.accumulate
+        steps = _Steps(
+            self.stage.batches, self.fabric.global_rank, self.fabric.world_size, accumulate
+        )
+        left = range(self.progress.step * accumulate, self.total * accumulate)
+        workers = self.settings.workers
+        loader: DataLoader[Any] = DataLoader(
+            steps,
+            sampler=left,
+            batch_size=None,
+            num_workers=workers,
+            pin_memory=self.fabric.device.type == "cuda",
+            prefetch_factor=2 if workers else None,
+        )
+        threads = torch.get_num_threads()
+        for batch in loader:
+            torch.set_num_threads(threads)
+            yield self.fabric.to_device(batch)
+
+    def _steps(self, micro: Iterator[Any], bar: Any, log: SummaryWriter | None) -> None:
+        progress, settings = self.progress, self.settings
+        sums: dict[str, Tensor] = {}
+        seen, started, waited = 0, time.monotonic(), 0.0
+        while progress.step < self.total and not progress.stopped:
+            asked = time.monotonic()
+            batches = [next(micro) for _ in range(settings.accumulate)]
+            waited += time.monotonic() - asked
+            for name, value in self._step(batches).items():
+                sums[name] = sums[name] + value if name in sums else value
+            seen += 1
+            progress.step += 1
+            self.average.update(self.model, progress.step)
+            bar.update()
+            epoch_ends = progress.step % self.stage.steps_per_epoch == 0
+            if seen == _LOG_STEPS or epoch_ends:
+                means = self._means(sums, seen)
+                took = (time.monotonic() - started) / seen
+                bar.set_postfix(loss=f"{means['loss']:.4g}", best=f"{progress.best:.4g}")
+                if log is not None:
+                    for name, mean in means.items():
+                        log.add_scalar(f"loss/{name}", mean, progress.step)
+                    log.add_scalar("time/step_s", took, progress.step)
+                    log.add_scalar("time/waiting_for_data_s", waited / seen, progress.step)
+                sums, seen, started, waited = {}, 0, time.monotonic(), 0.0
+            if epoch_ends:
+                self._score(log, means["loss"])
+                started = time.monotonic()
+            elif progress.step % settings.checkpoint_steps == 0:
+                self._save()
+
+    def _step(self, batches: list[Any]) -> dict[str, Tensor]:
+        """Take one step; returns this process's share of each loss."""
+        settings, fabric = self.settings, self.fabric
+        rate = learning_rate(settings, self.progress.step, self.total, self.progress.reductions)
+        for group, entry in zip(self.stage.groups, self.optimiser.param_groups, strict=True):
+            entry["lr"] = rate * group.rate
+        self.losses.train()
+        if self.stage.frozen_norm:
+            for module in self.model.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        torch.manual_seed(settings.seed + self.progress.step)
+        counts = [self.stage.losses.counts(batch) for batch in batches]
+        names = list(self.stage.weights)
+        own = torch.stack([torch.stack([c[n] for c in counts]).sum().float() for n in names])
+        whole = fabric.all_reduce(own, reduce_op="sum")
+        assert isinstance(whole, Tensor)
+        totals = dict(zip(names, whole.clamp_min(1), strict=True))
+        zero = torch.zeros((), device=fabric.device)
+        shares: dict[str, Tensor] = {}
+        for i, (batch, count) in enumerate(zip(batches, counts, strict=True)):
+            last = i == len(batches) - 1
+            with fabric.no_backward_sync(self.losses, enabled=not last):
+                losses = self.losses(batch)
+                parts = {
+                    name: losses[name] * count[name].clamp_min(1) / totals[name] for name in names
+                }
+                loss = torch.stack([parts[name] * self.stage.weights[name] for name in names]).sum()
+                # Processes average their gradients, but their shares add up.
+                fabric.backward(loss * fabric.world_size)
+            for name, share in {**parts, "loss": loss}.items():
+                shares[name] = shares.get(name, zero) + share.detach()
+        if not bool(torch.isfinite(shares["loss"])):
+            raise TrainingError(
+                f"the loss is {float(shares['loss'])} at step {self.progress.step}; lower the "
+                "learning rate, or resume from the last checkpoint"
+            )
+        if settings.clip_norm:
+            fabric.clip_gradients(self.losses, self.optimiser, max_norm=settings.clip_norm)
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        return shares
+
+    def _means(self, sums: dict[str, Tensor], steps: int) -> dict[str, float]:
+        values = self.fabric.all_reduce(torch.stack(list(sums.values())), reduce_op="sum")
+        assert isinstance(values, Tensor)
+        return dict(zip(sums, (values / steps).tolist(), strict=True))
+
+    def _score(self, log: SummaryWriter | None, loss: float = math.nan) -> None:
+        """Score the averaged weights, keep the best, and draw the conclusions; then save."""
+        progress, stage, settings = self.progress, self.stage, self.settings
+        epoch = progress.step // stage.steps_per_epoch
+        scores: dict[str, float] = {}
+        if self.fabric.is_global_zero:
+            scores = stage.evaluate(self.average.network, epoch)
+        scores = self.fabric.broadcast(scores)
+        known = {} if math.isnan(loss) else {"loss": loss}
+        progress.history.append({"epoch": epoch, **known, **scores})
+        score = scores[stage.score]
+        lost = math.nan
+        if stage.guard is not None:
+            guarded, points = stage.guard
+            if epoch == 0:
+                progress.guarded = scores[guarded]
+            lost = progress.guarded - scores[guarded] - points
+        if epoch in stage.changes:
+            progress.best, progress.stale, progress.stale_rate = math.nan, 0, 0
+        better = score > progress.best if stage.higher else score < progress.best
+        if (better or math.isnan(progress.best)) and not lost > 0:
+            progress.best, progress.stale, progress.stale_rate = score, 0, 0
+            if self.fabric.is_global_zero and epoch:
+                self._keep(epoch, scores)
+        else:
+            progress.stale += 1
+            progress.stale_rate += 1
+        if settings.schedule == "plateau" and progress.stale_rate >= settings.plateau_patience:
+            progress.reductions, progress.stale_rate = progress.reductions + 1, 0
+        last_change = max(stage.changes, default=0)
+        progress.stopped = lost > 0 or (
+            progress.stale >= settings.stop_patience and epoch >= last_change
+        )
+        if log is not None:
+            for name, value in scores.items():
+                log.add_scalar(f"score/{name}", value, progress.step)
+            log.add_scalar(
+                "learning_rate",
+                learning_rate(settings, progress.step, self.total, progress.reductions),
+                progress.step,
+            )
+            shown = "  ".join(f"{name} {value:.2f}" for name, value in {**known, **scores}.items())
+            tqdm.write(f"epoch {epoch}: {shown}")
+            text = json.dumps(progress.history, indent=1)
+            write_atomically(self.run.out / HISTORY, text.encode())
+        self._save()
+
+    def _keep(self, epoch: int, scores: dict[str, float]) -> None:
+        """Write the averaged weights as the best so far, with a note of how they came about."""
+        network = self.average.network
+        shown = ", ".join(f"{name} {value:.2f}" for name, value in scores.items())
+        data = ", ".join(self.run.data)
+        line = f"{self.run.config.stage}: {epoch} epochs on {data}; {shown} on its selection part"
+        notes = [*filter(None, self.model.note.split("\n")), line]
+        network.note = "\n".join(notes)
+        stages = {text.split(":")[0] for text in notes}
+        network.trained = {"epe", "lift"} <= stages
+        save(network, self.run.out / BEST)

@@ -1,0 +1,221 @@
+"""Motion capture as directions: what a motion is once the body that made it is taken away.
+
+Every frame becomes the directions of the bones, in axes with y up, and the way of the pelvis in leg
+lengths; any body can then perform it (`perform`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stsp_model.data.bvh import BVHDataset
+from stsp_model.data.errors import DataError
+from stsp_model.data.samples import BoolArray, FloatArray, Motion
+from stsp_model.skeleton import BONES, INDEX, JOINT_COUNT, JOINTS
+from stsp_model.training.bodies import Bodies
+
+FrameArray = npt.NDArray[np.float32]
+
+_LIMBS = tuple(i for i, name in enumerate(JOINTS) if name.startswith(("left_", "right_")))
+_NEEDED = (*_LIMBS, INDEX["thorax"])
+_LEAST_SPAN = 0.5  # s; what is left of a take between frames with missing joints
+_BVH_HEAD = "head"  # the bone whose axes in CMU's rest pose are left, up, ahead
+
+
+@dataclass(frozen=True, eq=False)
+class Motions:
+    """N frames of K takes, one after the other.
+
+    directions (N, 16, 3): unit vectors of the bones, y up; of the four bones within chest and
+    head only those of the shoulders mean anything.
+    chest, head (N, 3, 3): rows are the axes to the left, up and forwards.
+    pelvis (N, 3): leg lengths, from where the take began on the ground plane, above its lowest
+    point. stamps (N,): s since its beginning.
+    starts (K + 1,): first frame of each take, and N. names: K.
+    """
+
+    directions: FrameArray
+    chest: FrameArray
+    head: FrameArray
+    pelvis: FrameArray
+    stamps: FloatArray
+    starts: npt.NDArray[np.int64]
+    names: tuple[str, ...]
+
+    @property
+    def durations(self) -> FloatArray:
+        """(K,) s."""
+        return self.stamps[self.starts[1:] - 1]
+
+
+def collect(datasets: Sequence[Any], shoulder: FloatArray) -> Motions:
+    """All motions of data sets whose items are `Motion`, as directions.
+
+    Args:
+        shoulder: (3,) mean way from thorax to left shoulder, in the chest's axes. Captures put
+            their shoulders elsewhere on the trunk; they are turned so that they lie there.
+
+    Raises:
+        DataError: if no frame has all limbs and the thorax.
+    """
+    parts: list[dict[str, Any]] = []
+    for dataset in datasets:
+        for index in range(len(dataset)):
+            motion = dataset[index]
+            turned = _head_axes(dataset, index)
+            parts += _pieces(motion, turned, shoulder)
+    if not parts:
+        raise DataError("no motion has all limbs and the thorax for half a second on end")
+    lengths = [len(part["stamps"]) for part in parts]
+    names = ("directions", "chest", "head", "pelvis")
+    arrays = {name: np.concatenate([part[name] for part in parts]).astype("f4") for name in names}
+    return Motions(
+        **arrays,
+        stamps=np.concatenate([part["stamps"] for part in parts]),
+        starts=np.concatenate([[0], np.cumsum(lengths)]),
+        names=tuple(part["name"] for part in parts),
+    )
+
+
+def _head_axes(dataset: Any, index: int) -> FloatArray | None:
+    """(T, 3, 3) axes of the head where the capture has a bone for it."""
+    if not isinstance(dataset, BVHDataset):
+        return None
+    capture = dataset.capture(index)
+    if _BVH_HEAD not in capture.names:
+        return None
+    turned: FloatArray = capture.rotations[:, capture.names.index(_BVH_HEAD)]
+    return np.swapaxes(turned, 1, 2)
+
+
+def _unit(x: FloatArray) -> FloatArray:
+    return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-9)
+
+
+def _axes(left: FloatArray, up: FloatArray) -> FloatArray:
+    """Rows (T, 3, 3) to the left, up and forwards; `up` is kept, `left` made to fit."""
+    up = _unit(up)
+    forwards = _unit(np.cross(left, up))
+    return np.stack([np.cross(up, forwards), up, forwards], axis=1)
+
+
+def _upright(up: FloatArray) -> FloatArray:
+    """(3, 3) rotation that turns direction `up` (3,) into y."""
+    across = np.array([1.0, 0, 0]) if abs(up[0]) < 0.9 else np.array([0, 0, 1.0])
+    z = _unit(np.cross(across, up))
+    return np.stack([np.cross(up, z), up, z])
+
+
+def _pieces(motion: Motion, head: FloatArray | None, shoulder: FloatArray) -> list[dict[str, Any]]:
+    if not np.isfinite(motion.up).all():
+        return []  # which way is up decides what the random cameras see
+    turn = _upright(motion.up)
+    joints = motion.joints @ turn.T
+    head = None if head is None else head @ turn.T
+    known = np.isfinite(joints[:, _NEEDED]).all(axis=(1, 2))
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], known, [False]])))
+    pieces = []
+    for start, stop in edges.reshape(-1, 2):
+        stamps = motion.stamps[start:stop] - motion.stamps[start]
+        if stamps[-1] >= _LEAST_SPAN:
+            part = None if head is None else head[start:stop]
+            piece = _directions(joints[start:stop], part, shoulder)
+            pieces.append({**piece, "stamps": stamps, "name": motion.name})
+    return pieces
+
+
+def _directions(
+    joints: FloatArray, head: FloatArray | None, shoulder: FloatArray
+) -> dict[str, FloatArray]:
+    def at(name: str) -> FloatArray:
+        return joints[:, INDEX[name]]
+
+    pelvis = (at("left_hip") + at("right_hip")) / 2
+    trunk = at("thorax") - pelvis
+    chest = _axes(at("left_shoulder") - at("right_shoulder"), trunk)
+    if head is None:
+        head = _face(joints, chest)
+    points = joints.copy()
+    points[:, INDEX["pelvis"]] = pelvis
+    points[:, INDEX["spine"]] = pelvis + trunk / 2
+    points[:, [INDEX["nose"], INDEX["head_top"]]] = 0  # the head's axes say more
+    parents, ends = ([bone[i] for bone in BONES] for i in (0, 1))
+    bones = points[:, ends] - points[:, parents]
+    directions = _unit(bones)
+    for side, mirror in (("left", 1.0), ("right", -1.0)):
+        bone = ends.index(INDEX[f"{side}_shoulder"])
+        within = np.einsum("tij,tj->ti", chest, directions[:, bone])
+        usual = _unit(np.median(within, axis=0))
+        turn = _swing(usual, _unit(shoulder * (mirror, 1, 1)))
+        directions[:, bone] = np.einsum("tij,ti->tj", chest, within @ turn.T)
+    leg = np.linalg.norm(
+        bones[:, [ends.index(INDEX[n]) for n in ("left_knee", "left_ankle")]], axis=-1
+    )
+    way = pelvis - np.array([pelvis[0, 0], joints[:, _LIMBS, 1].min(), pelvis[0, 2]])
+    return {
+        "directions": directions,
+        "chest": chest,
+        "head": head,
+        "pelvis": way / np.median(leg.sum(axis=1)),
+    }
+
+
+def _face(joints: FloatArray, chest: FloatArray) -> FloatArray:
+    """Axes of the head from what there is of nose and head_top, else those of the chest."""
+    top = joints[:, INDEX["head_top"]] - joints[:, INDEX["thorax"]]
+    nose = joints[:, INDEX["nose"]] - joints[:, INDEX["thorax"]]
+    up = np.where(np.isfinite(top), top, chest[:, 1])
+    axes = _axes(chest[:, 0], up)
+    seen: BoolArray = np.asarray(np.isfinite(nose).all(axis=1))
+    if seen.any():
+        forwards = np.where(seen[:, None], nose, axes[:, 2])
+        axes = _axes(np.cross(up, forwards), up)
+    return axes
+
+
+def _swing(start: FloatArray, end: FloatArray) -> FloatArray:
+    """The smallest rotation (3, 3) that turns unit vector `start` into `end`, not opposite."""
+    axis, cosine = np.cross(start, end), float(start @ end)
+    skew = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
+    return np.eye(3) + skew + skew @ skew / (1 + cosine)
+
+
+def perform(
+    motions: Motions, frames: npt.NDArray[np.int64], share: FloatArray, bodies: Bodies
+) -> tuple[FrameArray, FrameArray]:
+    """Let bodies perform: B bodies, T moments each, between frames of the motions.
+
+    Args:
+        frames: (B, T) the frame before each moment; the next one must be of the same take.
+        share: (B, T) 0..1, how far on to the next frame.
+        bodies: B.
+
+    Returns:
+        joints (B, T, 17, 3) from the pelvis, and the pelvis (B, T, 3); shares of standing height,
+        y up.
+    """
+
+    def between(values: FrameArray) -> FrameArray:
+        t = share.astype("f4").reshape(*share.shape, *(1,) * (values.ndim - 1))
+        mixed: FrameArray = values[frames] * (1 - t) + values[frames + 1] * t
+        return mixed
+
+    directions = between(motions.directions)
+    directions /= np.maximum(np.linalg.norm(directions, axis=-1, keepdims=True), 1e-6)
+    bones = directions * bodies.lengths[:, None, :, None].astype("f4")
+    joints = np.zeros((*frames.shape, JOINT_COUNT, 3), "f4")
+    for bone, (parent, child) in enumerate(BONES):
+        joints[:, :, child] = joints[:, :, parent] + bones[:, :, bone]
+    head = between(motions.head)
+    head /= np.maximum(np.linalg.norm(head, axis=-1, keepdims=True), 1e-6)
+    thorax = joints[:, :, INDEX["thorax"]]
+    for name, place in (("nose", bodies.nose), ("head_top", bodies.head_top)):
+        way = np.einsum("bi,btij->btj", place.astype("f4"), head)
+        joints[:, :, INDEX[name]] = thorax + way
+    leg = (bodies.leg / bodies.height).astype("f4")
+    return joints, between(motions.pelvis) * leg[:, None, None]

@@ -1,0 +1,191 @@
+"""Pictures of nobody and of several people, made from pictures of one: for the finder.
+
+Data sets of sport show one annotated person each. A frame with several is put together from as many
+pictures, one of nobody from what lies beside people.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from stsp_model.data.samples import FloatArray
+from stsp_model.finder import FINDER_SIZE, FINDER_STRIDE
+from stsp_model.training.augment import Image, warp
+
+# A picture, and the boxes (P, 4) of the people in it.
+Picture = tuple[Image, FloatArray]
+
+_MARGIN = 0.15  # around a box of joints, of its sides: heads, hands and feet stick out of it
+_OVERLAP = 0.05  # of a region that may lie within somebody's box
+_LEAST_REGION = 16  # px; smaller pieces show nothing
+_VISIBLE = 0.4  # of a box that must be in the frame for somebody to count as being there
+_TRIES = 12
+
+
+def empty_region(
+    rng: np.random.Generator, size: tuple[int, int], people: FloatArray, ratio: float
+) -> FloatArray | None:
+    """A part (4,) of a picture in which nobody is, or None if none was found.
+
+    Args:
+        size: (width, height) of the picture.
+        people: (P, 4) their boxes.
+        ratio: width over height of the part.
+    """
+    grown = people.copy()
+    margin = _MARGIN * (people[:, 2:] - people[:, :2])
+    grown[:, :2] -= margin
+    grown[:, 2:] += margin
+    largest = min(size[0] / ratio, size[1])
+    for _ in range(_TRIES):
+        height = largest * rng.uniform(0.15, 0.7)
+        width = height * ratio
+        if min(width, height) < _LEAST_REGION:
+            continue
+        x, y = rng.uniform(0, size[0] - width), rng.uniform(0, size[1] - height)
+        region = np.array([x, y, x + width, y + height]) - 0.5
+        low = np.maximum(grown[:, :2], region[:2])
+        high = np.minimum(grown[:, 2:], region[2:])
+        if (np.prod(np.clip(high - low, 0, None), axis=1) <= _OVERLAP * width * height).all():
+            return region
+    return None
+
+
+def nobody(rng: np.random.Generator, picture: Picture, size: tuple[int, int]) -> Image:
+    """A picture of `size` (width, height) that shows nobody."""
+    image, people = picture
+    region = empty_region(rng, (image.shape[1], image.shape[0]), people, size[0] / size[1])
+    if region is None:
+        return texture(rng, size)
+    scale = np.array(size) / (region[2:] - region[:2])
+    if rng.random() < 0.5:
+        region, scale[0] = region[[2, 1, 0, 3]], -scale[0]  # mirrored
+    matrix = np.array([[scale[0], 0, 0], [0, scale[1], 0]])
+    matrix[:, 2] = -region[:2] * scale - 0.5
+    return warp(image, matrix, size)
+
+
+def texture(rng: np.random.Generator, size: tuple[int, int]) -> Image:
+    """A smooth random pattern of two scales, like a wall, a lawn or the sky."""
+    width, height = size
+    total = np.full((height, width, 3), rng.uniform(30, 220, 3))
+    for cells, strength in ((rng.integers(2, 6), 50.0), (rng.integers(12, 60), 25.0)):
+        coarse = rng.normal(0, strength * rng.random(), (int(cells), int(cells), 3))
+        total += cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC)
+    return np.clip(total, 0, 255).astype(np.uint8)
+
+
+def scene(
+    rng: np.random.Generator,
+    count: int,
+    pick: Callable[[int], Picture],
+    size: tuple[int, int] = FINDER_SIZE,
+) -> Picture:
+    """A frame with `count` annotated people, 0 to 4, and their boxes (P, 4) in it.
+
+    One is left in the picture as it was taken, letterboxed or cut. Several are put side by side.
+    Fewer boxes come back when too little of somebody is in the frame, more when a picture shows
+    more people than one.
+
+    Args:
+        pick: gives the n-th picture to take; asked for 0 to `count` - 1, and for 0 at least.
+        size: (width, height) of the frame.
+    """
+    if count == 0:
+        return nobody(rng, pick(0), size), np.zeros((0, 4))
+    if count == 1:
+        return _placed(rng, pick(0), size, whole=True)
+    frame = np.empty((size[1], size[0], 3), np.uint8)
+    boxes = []
+    for number, (x0, y0, x1, y1) in enumerate(_cells(rng, count, size)):
+        part, found = _placed(rng, pick(number), (x1 - x0, y1 - y0), whole=False)
+        frame[y0:y1, x0:x1] = part
+        boxes.append(found + np.array([x0, y0, x0, y0]))
+    return frame, np.concatenate(boxes)
+
+
+def _cells(
+    rng: np.random.Generator, count: int, size: tuple[int, int]
+) -> list[tuple[int, int, int, int]]:
+    """The frame cut into `count` parts: columns, two of which may be cut once more."""
+    columns = {2: (1, 1), 3: ((1, 2), (2, 1), (1, 1, 1))[rng.integers(3)], 4: (2, 2)}[count]
+    cuts = [round(size[0] * (i + rng.uniform(-0.15, 0.15)) / len(columns)) for i in range(1, 3)]
+    edges = [0, *cuts[: len(columns) - 1], size[0]]
+    cells = []
+    for rows, x0, x1 in zip(columns, edges[:-1], edges[1:], strict=True):
+        middle = round(size[1] * rng.uniform(0.4, 0.6))
+        for y0, y1 in ((0, size[1]),) if rows == 1 else ((0, middle), (middle, size[1])):
+            cells.append((x0, y0, x1, y1))
+    return cells
+
+
+def _placed(
+    rng: np.random.Generator, picture: Picture, size: tuple[int, int], whole: bool
+) -> Picture:
+    """A picture scaled and moved into a frame; `whole`: about as it is, else about one person."""
+    image, people = picture
+    extent = np.array(size, dtype=np.float64)
+    whole_box = np.array([-0.5, -0.5, image.shape[1] - 0.5, image.shape[0] - 0.5])
+    if whole or not len(people):
+        scale = (extent / (whole_box[2:] - whole_box[:2])).min() * rng.uniform(0.6, 1.4)
+        centre = (whole_box[:2] + whole_box[2:]) / 2
+        moved = extent * rng.uniform(-0.15, 0.15, 2)
+    else:
+        box = people[rng.integers(len(people))]
+        sides = np.maximum(box[2:] - box[:2], 8)
+        scale = (extent / sides).min() * math.exp(rng.uniform(math.log(0.35), math.log(1.0)))
+        centre = (box[:2] + box[2:]) / 2
+        moved = rng.uniform(-0.5, 0.5, 2) * np.clip(extent - scale * sides, 0, None)
+    mirror = -1 if rng.random() < 0.5 else 1
+    linear = np.array([scale * mirror, scale])
+    shift = extent / 2 - 0.5 + moved - linear * centre
+    frame = warp(image, np.stack([[linear[0], 0, shift[0]], [0, linear[1], shift[1]]]), size)
+    corners = people.reshape(-1, 2, 2) * linear + shift
+    boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
+    inside = np.clip(boxes, -0.5, np.tile(extent, 2) - 0.5)
+    kept = _area(inside) >= _VISIBLE * _area(boxes)
+    return frame, inside[kept & (_area(inside) > 0)]
+
+
+def _area(boxes: FloatArray) -> FloatArray:
+    area: FloatArray = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    return area
+
+
+def finder_targets(
+    boxes: FloatArray, size: tuple[int, int] = FINDER_SIZE
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """What the finder should say of a frame with people in boxes (P, 4).
+
+    Returns:
+        centres (h/8, w/8): a Gaussian per person, as wide as a tenth of the box, exactly 1 in the
+        cell that holds the box's centre; distances (4, h/8, w/8) from a cell's centre to the box's
+        edges, in and around the centre's cell, and where they are given (h/8, w/8). The smaller of
+        two people goes before the larger.
+    """
+    width, height = (side // FINDER_STRIDE for side in size)
+    centres = np.zeros((height, width), np.float32)
+    distances = np.ones((4, height, width), np.float32)
+    known = np.zeros((height, width), dtype=bool)
+    y, x = np.mgrid[:height, :width]
+    px, py = (FINDER_STRIDE * grid + (FINDER_STRIDE - 1) / 2 for grid in (x, y))
+    for box in boxes[np.argsort(-_area(boxes), kind="stable")]:
+        middle = (box[:2] + box[2:]) / 2
+        column, row = (
+            int(np.clip(round((m - (FINDER_STRIDE - 1) / 2) / FINDER_STRIDE), 0, n - 1))
+            for m, n in zip(middle, (width, height), strict=True)
+        )
+        spread = np.maximum((box[2:] - box[:2]) / FINDER_STRIDE / 10, 0.6)
+        away = ((x - column) / spread[0]) ** 2 + ((y - row) / spread[1]) ** 2
+        centres = np.maximum(centres, np.exp(-away / 2).astype(np.float32))
+        sides = np.stack([px - box[0], py - box[1], box[2] - px, box[3] - py])
+        near = (abs(x - column) <= 1) & (abs(y - row) <= 1) & (sides > 0.5).all(axis=0)
+        near[row, column] = True
+        distances[:, near] = np.maximum(sides[:, near], 0.5)
+        known |= near
+    return centres, distances, known

@@ -1,0 +1,246 @@
+"""Stage finetune: all modules together on rendered video with 3D, held to real images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, fields, is_dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from stsp_model.crop import to_image
+from stsp_model.epe import Observation, soft_argmax
+from stsp_model.lifter import Keypoints, Lifted
+from stsp_model.losses import presence_loss, trajectory_loss
+from stsp_model.metrics import mpjpe, n_mpjpe
+from stsp_model.network import STSPNet, image_keypoints
+from stsp_model.training.calibrate import calibrate_keypoints
+from stsp_model.training.config import ConfigError
+from stsp_model.training.config_3d import FinetuneConfig
+from stsp_model.training.datasets import (
+    IMAGES,
+    RENDERED,
+    SELECTED,
+    TRAINED,
+    People,
+    of_format,
+    open_clips,
+    open_selection,
+    open_training,
+)
+from stsp_model.training.finetune_batches import (
+    ClipBatch,
+    FinetuneBatch,
+    FinetuneBatches,
+    follow,
+    observed,
+)
+from stsp_model.training.stage import Group, Losses, Stage
+from stsp_model.training.stage_epe import heatmap_loss, keypoint_scores, rgb
+from stsp_model.training.stage_lift import lift_counts, lift_losses
+
+Data = TypeVar("Data")
+
+_VALIDATION_FRAMES = 32
+
+
+class FinetuneLosses(Losses):
+    """Losses of a batch of stage finetune: eq. 23, with the parts that `config` weighs."""
+
+    def __init__(self, model: STSPNet, config: FinetuneConfig) -> None:
+        super().__init__()
+        self.model = model
+        self.config = config
+
+    def counts(self, batch: FinetuneBatch) -> dict[str, Tensor]:
+        """See `Losses`."""
+        crops, clips = batch
+        seen = clips.visible
+        return {
+            **lift_counts(_known(clips)),
+            "heatmap": crops.known.sum() + seen.sum(),
+            "present": crops.present.new_tensor(len(crops.present), dtype=torch.long),
+            "trajectory": (seen[:, 1:] & seen[:, :-1]).sum(),
+        }
+
+    def forward(self, batch: FinetuneBatch) -> dict[str, Tensor]:
+        """See `Losses`."""
+        crops, clips = batch
+        real = len(crops.images)
+        images = rgb(torch.cat([crops.images, clips.images.flatten(0, 1)]))
+        saliency = torch.cat([crops.saliency, clips.saliency.flatten(0, 1)])
+        observation = self.model.observe(images, saliency)
+        with torch.autocast(images.device.type, enabled=False):
+            observation = _changed(observation, lambda x: x.float())
+            joints = torch.cat([crops.joints, clips.joints.flatten(0, 1)])
+            known = torch.cat([crops.known, clips.visible.flatten(0, 1)])
+            film = _changed(observation, lambda x: x[real:])
+            lifted = self._lift(film, clips)
+            return {
+                **lift_losses(
+                    lifted,
+                    clips.target,
+                    clips.height,
+                    _known(clips),
+                    clips.stamps,
+                    self.config.weights.squared,
+                ),
+                "heatmap": heatmap_loss(observation.heatmaps, joints, known, self.config.heatmaps),
+                "present": presence_loss(observation.present[:real], crops.present),
+                "trajectory": _trajectory(film, clips),
+            }
+
+    def _lift(self, film: Observation, clips: ClipBatch) -> Lifted:
+        """Every other clip without visual features, so that the lifter does not lean on them."""
+        keypoints = clip_keypoints(film, clips)
+        without = Keypoints(keypoints.joints, keypoints.mass, keypoints.covariance)
+        parts = []
+        for first, points in enumerate((keypoints, without)):
+            chosen = _changed(points, lambda x, first=first: x[first::2])
+            own = ClipBatch(*(field[first::2] for field in clips))
+            parts.append(self.model.lifter.clip(chosen, own.boxes, own.K, own.stamps, own.valid))
+        return _interleaved(*parts)
+
+
+def clip_keypoints(film: Observation, clips: ClipBatch) -> Keypoints:
+    """2D joints (B, T, ...) in pixels of the image, of what was seen in B * T crops."""
+    flat = image_keypoints(film, clips.crop_boxes.flatten(0, 1))
+    return _changed(flat, lambda x: x.unflatten(0, clips.stamps.shape))
+
+
+def _trajectory(film: Observation, clips: ClipBatch) -> Tensor:
+    """Eq. 8 of the global soft-argmax, in half sides of the clip's mean crop."""
+    side = film.heatmaps.shape[-1] * 4
+    size = clips.crop_boxes.new_tensor([side, side])
+    boxes = clips.crop_boxes.unsqueeze(2)
+    half = (clips.crop_boxes[..., 2] - clips.crop_boxes[..., 0]).mean(dim=1) / 2
+    found = soft_argmax(film.heatmaps, window=False)[0].unflatten(0, clips.stamps.shape)
+    joints, target = (
+        to_image(points, boxes, size) / half[:, None, None, None]
+        for points in (found, clips.joints)
+    )
+    return trajectory_loss(joints, target, clips.stamps, clips.visible)
+
+
+def _known(clips: ClipBatch) -> Tensor:
+    return clips.valid.unsqueeze(-1).expand(clips.visible.shape)
+
+
+def _changed(data: Data, change: Any) -> Data:
+    """The same dataclass with every tensor in it changed."""
+    values = {f.name: getattr(data, f.name) for f in fields(data)}  # type: ignore[arg-type]
+    return type(data)(**{n: change(v) if isinstance(v, Tensor) else v for n, v in values.items()})
+
+
+def _interleaved(first: Data, second: Data) -> Data:
+    """Two dataclasses of tensors as one, rows in turn, however deep they lie."""
+    values = {}
+    for field in fields(first):  # type: ignore[arg-type]
+        a, b = getattr(first, field.name), getattr(second, field.name)
+        if is_dataclass(a):
+            values[field.name] = _interleaved(a, b)
+        else:
+            values[field.name] = torch.stack([a, b], dim=1).flatten(0, 1)
+    return type(first)(**values)
+
+
+def finetune_stage(
+    model: STSPNet, config: FinetuneConfig, data: Sequence[str], select: Sequence[str] = ()
+) -> Stage:
+    """Stage finetune on real images and rendered video.
+
+    Args:
+        model: to train; its keypoint module and lifter are trained already.
+        config: of this stage.
+        data: "FORMAT:PATH" each: images, and "synth:DIR" of split "train".
+        select: to select by: "synth:DIR" of split "validation", and images unless those of `data`
+            have a part for it.
+
+    Raises:
+        DataError, ConfigError: what does not fit.
+    """
+    if not model.trained:
+        raise ConfigError("finetune goes on from stages epe and lift: give their --weights")
+    images, films = of_format(data, IMAGES), of_format(data, (RENDERED,))
+    unknown = [spec for spec in data if spec not in (*images, *films)]
+    people = People(tuple(open_training(unknown or images, IMAGES)))
+    clips = open_clips(films, TRAINED)
+    chosen = of_format(select, (RENDERED,))
+    rest = [spec for spec in select if spec not in chosen]
+    selection = People(tuple(open_selection(rest, images, IMAGES)))
+    held_out = open_clips(chosen, SELECTED)
+    side = model.preset.crop
+    batches = FinetuneBatches(config, people, clips, side)
+    steps = config.optimisation.steps_per_epoch
+    if not steps:
+        steps = max(len(people) // batches.counts[0], 1)
+    films_to_score = _validation(held_out, config.validation_clips, side)
+    epe, gsr, tmp = config.total
+    own = asdict(config.weights)
+    of_tmp = ("corrected", "velocity", "acceleration")
+    weights = {
+        name: value * (tmp if name in of_tmp else gsr)
+        for name, value in own.items()
+        if name != "squared"
+    }
+    weights |= {
+        "heatmap": epe,
+        "present": epe * config.present,
+        "trajectory": epe * config.trajectory,
+    }
+
+    def evaluate(network: STSPNet, epoch: int) -> dict[str, float]:  # noqa: ARG001
+        return {**film_scores(network, films_to_score), **keypoint_scores(network, selection, side)}
+
+    return Stage(
+        losses=FinetuneLosses(model, config),
+        weights=weights,
+        groups=[
+            Group(list(model.lifter.parameters())),
+            Group(list(model.epe.parameters()), config.epe_rate),
+        ],
+        batches=batches,
+        steps_per_epoch=steps,
+        evaluate=evaluate,
+        calibrate=lambda network: calibrate_keypoints(network, selection),
+        score="mpjpe_mm",
+        higher=False,
+        guard=("pck", config.guard),
+        frozen_norm=True,
+    )
+
+
+def _validation(clips: Any, most: int, side: int) -> list[ClipBatch]:
+    """The first person of each validation clip, as a batch of one."""
+    found = []
+    for index in range(min(len(clips), most)):
+        clip = clips[index]
+        if clip.motions:
+            frames = torch.arange(min(len(clip.jpegs), _VALIDATION_FRAMES)).numpy()
+            found.append(observed(follow(clip, 0, frames), side))
+    return found
+
+
+@torch.inference_mode()
+def film_scores(network: STSPNet, clips: Sequence[ClipBatch]) -> dict[str, float]:
+    """MPJPE with the height given, and N-MPJPE, mm, of the whole network on rendered video."""
+    network.eval()
+    device = next(network.parameters()).device
+    found, true, known = [], [], []
+    for cpu in clips:
+        batch = ClipBatch(*(part.to(device) for part in cpu))
+        film = network.observe(rgb(batch.images.flatten(0, 1)), batch.saliency.flatten(0, 1))
+        lifted = network.lifter.clip(
+            clip_keypoints(film, batch),
+            batch.boxes,
+            batch.K,
+            batch.stamps,
+            batch.valid,
+            batch.height,
+        )
+        found.append(lifted.joints.flatten(0, 1))
+        true.append((batch.target * batch.height[:, None, None, None]).flatten(0, 1))
+        known.append(_known(batch).flatten(0, 1))
+    joints, target, mask = (torch.cat(parts).cpu() for parts in (found, true, known))
+    return {"mpjpe_mm": mpjpe(joints, target, mask), "n_mpjpe_mm": n_mpjpe(joints, target, mask)}

@@ -1,0 +1,189 @@
+"""Stage lift: skeleton and temporal module from motion capture, the keypoint module as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stsp_model.lifter import Keypoints, Lifted
+from stsp_model.losses import (
+    acceleration_loss,
+    bone_length_loss,
+    bone_lengths,
+    gaussian_nll,
+    joint_angle_loss,
+    pose_loss,
+    velocity_loss,
+)
+from stsp_model.metrics import mpjpe, n_mpjpe
+from stsp_model.network import STSPNet
+from stsp_model.skeleton import ANGLES, BONES
+from stsp_model.training.bodies import children
+from stsp_model.training.calibrate import calibrate_lifter
+from stsp_model.training.config_3d import LiftConfig
+from stsp_model.training.datasets import MOTIONS, open_selection, open_training
+from stsp_model.training.lift_batches import LiftBatch, LiftBatches
+from stsp_model.training.motions import collect
+from stsp_model.training.stage import Group, Losses, Stage
+
+_VALIDATION_BATCH = 32
+
+
+def lift_losses(
+    lifted: Lifted, target: Tensor, height: Tensor, known: Tensor, stamps: Tensor, squared: bool
+) -> dict[str, Tensor]:
+    """Losses of the lifter, by the names of `config.LiftWeights`.
+
+    Args:
+        lifted: of B clips of T frames.
+        target: (B, T, 17, 3) from the pelvis, camera axes, standing heights.
+        height: (B,) m. known: (B, T, 17). stamps: (B, T) s.
+        squared: see LiftWeights.
+    """
+    frame, corrected = lifted.frame.joints, lifted.corrected
+    # The pelvis is exactly 0; and the variances learn without a say in the poses.
+    free, goal = known[..., 1:], target[..., 1:, :]
+    likelihood = [
+        gaussian_nll(joints[..., 1:, :].detach(), goal, log_variance[..., 1:, :].exp(), free)
+        for joints, log_variance in (
+            (frame, lifted.frame.log_variance),
+            (corrected, lifted.corrected_log_variance),
+        )
+    ]
+    seen = known.any(dim=-1)
+    return {
+        "frame": pose_loss(frame, target, known, squared),
+        "corrected": pose_loss(corrected, target, known, squared),
+        "bone": bone_length_loss(frame, bone_lengths(target), known),
+        "angle": joint_angle_loss(frame, known),
+        "velocity": velocity_loss(corrected, target, stamps, known),
+        "acceleration": acceleration_loss(corrected, target, stamps, known),
+        "likelihood": torch.stack(likelihood).mean(),
+        "height": gaussian_nll(
+            lifted.frame.height,
+            height.unsqueeze(1).expand_as(seen),
+            lifted.frame.height_log_variance.exp(),
+            seen,
+        ),
+    }
+
+
+def lift_counts(known: Tensor) -> dict[str, Tensor]:
+    """How many joints, bones, ... each loss of `lift_losses` is a mean over."""
+    parents, ends = zip(*BONES, strict=True)
+    angles = torch.tensor([(a.start, a.vertex, a.end) for a in ANGLES], device=known.device)
+    step = known[:, 1:] & known[:, :-1]
+    return {
+        "frame": known.sum(),
+        "corrected": known.sum(),
+        "bone": (known[..., parents] & known[..., ends]).sum(),
+        "angle": known[..., angles].all(dim=-1).sum(),
+        "velocity": step.sum(),
+        "acceleration": (step[:, 1:] & step[:, :-1]).sum(),
+        "likelihood": known[..., 1:].sum(),
+        "height": known.any(dim=-1).sum(),
+    }
+
+
+def lift(network: STSPNet, batch: LiftBatch, height: Tensor | None = None) -> Lifted:
+    """What the lifter makes of a batch; in single precision, whatever the rest runs in."""
+    with torch.autocast(batch.K.device.type, enabled=False):
+        return network.lifter.clip(
+            Keypoints(batch.joints, batch.mass, batch.covariance),
+            batch.boxes,
+            batch.K,
+            batch.stamps,
+            batch.valid,
+            height,
+        )
+
+
+class LiftLosses(Losses):
+    """Losses of a batch of stage lift; see `config.LiftWeights`."""
+
+    def __init__(self, model: STSPNet, squared: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.squared = squared
+
+    def counts(self, batch: LiftBatch) -> dict[str, Tensor]:
+        """See `Losses`."""
+        return lift_counts(_known(batch))
+
+    def forward(self, batch: LiftBatch) -> dict[str, Tensor]:
+        """See `Losses`."""
+        lifted = lift(self.model, batch)
+        with torch.autocast(batch.K.device.type, enabled=False):
+            return lift_losses(
+                lifted, batch.target, batch.height, _known(batch), batch.stamps, self.squared
+            )
+
+
+def _known(batch: LiftBatch) -> Tensor:
+    return batch.valid.unsqueeze(-1).expand(batch.mass.shape)
+
+
+def lift_stage(
+    model: STSPNet, config: LiftConfig, data: Sequence[str], select: Sequence[str] = ()
+) -> Stage:
+    """Stage lift on motion data.
+
+    Args:
+        model: to train.
+        config: of this stage.
+        data: "FORMAT:PATH" each, to train on.
+        select: to select by; empty: the parts of `data` that are there for it.
+
+    Raises:
+        DataError, ConfigError: what does not fit.
+    """
+    bodies, others = children(), children(validation=True)
+    shoulder = bodies.shoulder.mean(axis=0)
+    motions = collect(open_training(data, MOTIONS), shoulder)
+    held_out = collect(open_selection(select, data, MOTIONS), shoulder)
+    batches = LiftBatches(config, motions, bodies, "lift", config.optimisation.batch)
+    size = min(_VALIDATION_BATCH, config.validation_clips)
+    validation = LiftBatches(config, held_out, others, "lift validation", size)
+    count = -(-config.validation_clips // size)
+    clips = [validation.batch(number, 0, 1) for number in range(count)]
+    steps = config.optimisation.steps_per_epoch
+    if not steps:
+        seconds = config.clips.frames / float(np.mean(config.clips.rate)) * batches.size
+        steps = max(round(motions.durations.sum() / seconds), 1)
+    return Stage(
+        losses=LiftLosses(model, config.weights.squared),
+        weights={k: v for k, v in asdict(config.weights).items() if k != "squared"},
+        groups=[Group(list(model.lifter.parameters()))],
+        batches=batches,
+        steps_per_epoch=steps,
+        evaluate=lambda network, epoch: lift_scores(network, clips),  # noqa: ARG005
+        calibrate=lambda network: calibrate_lifter(network, clips),
+        score="mpjpe_mm",
+        higher=False,
+    )
+
+
+@torch.inference_mode()
+def lift_scores(network: STSPNet, clips: Sequence[LiftBatch]) -> dict[str, float]:
+    """MPJPE with the height given, N-MPJPE, both mm, and the mean error of the height, mm."""
+    network.eval()
+    device = next(network.parameters()).device
+    found, true, known, heights = [], [], [], []
+    for cpu in clips:
+        batch = LiftBatch(*(part.to(device) for part in cpu))
+        lifted = lift(network, batch, batch.height)
+        found.append(lifted.joints.flatten(0, 1))
+        true.append((batch.target * batch.height[:, None, None, None]).flatten(0, 1))
+        known.append(_known(batch).flatten(0, 1))
+        error = (lifted.frame.height - batch.height.unsqueeze(1)).abs()
+        heights.append(error[batch.valid])
+    joints, target, mask = (torch.cat(parts).cpu() for parts in (found, true, known))
+    return {
+        "mpjpe_mm": mpjpe(joints, target, mask),
+        "n_mpjpe_mm": n_mpjpe(joints, target, mask),
+        "height_mm": float(torch.cat(heights).mean()) * 1000,
+    }

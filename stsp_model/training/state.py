@@ -1,0 +1,149 @@
+"""What a run must remember to go on exactly where it was: files that are whole or not there."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stsp_model.network import STSPNet
+from stsp_model.training.config import ConfigError
+from stsp_model.training.config_3d import StageConfig
+
+CHECKPOINT = "last.ckpt"
+BEST = "best.safetensors"
+_VERSION = 1
+# What may change between two parts of a run without changing its result.
+_FREE = ("workers", "checkpoint_steps")
+
+
+@dataclass
+class Progress:
+    """How far a run is, all of it plain numbers.
+
+    step: done. best: score, NaN before the first. stale, stale_rate: epochs since the best score,
+    and since that or the last reduction of the learning rate. reductions: of the rate.
+    guarded: the guarded score at the start, NaN where there is none.
+    history: the scores of each epoch, with "epoch" among them.
+    """
+
+    step: int = 0
+    best: float = float("nan")
+    stale: int = 0
+    stale_rate: int = 0
+    reductions: int = 0
+    stopped: bool = False
+    guarded: float = float("nan")
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+class Average:
+    """Moving average of a network's weights and statistics, which scores better than the last ones.
+
+    Early on it follows faster, as there is nothing worth keeping yet.
+    """
+
+    def __init__(self, network: STSPNet, decay: float) -> None:
+        self.network = network
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, network: STSPNet, step: int) -> None:
+        """Take the weights after `step` steps into account."""
+        share = 1 - min(self.decay, (1 + step) / (10 + step))
+        new = network.state_dict()
+        for name, old in self.network.state_dict().items():
+            if old.is_floating_point():
+                old.lerp_(new[name], share)
+            else:
+                old.copy_(new[name])
+
+
+def identity(config: StageConfig, data: Any) -> str:
+    """What must not change within a run, as text."""
+    values = asdict(config)
+    for name in _FREE:
+        del values["optimisation"][name]
+    return json.dumps({"config": values, "data": data}, sort_keys=True)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file that is there whole or as it was before, even if power fails."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def save_checkpoint(
+    folder: Path,
+    run: str,
+    progress: Progress,
+    network: dict[str, Tensor],
+    average: dict[str, Tensor],
+    optimiser: dict[str, Any],
+) -> None:
+    """Write the checkpoint of a run; `run` is its `identity`."""
+    path = folder / CHECKPOINT
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    content = {
+        "version": _VERSION,
+        "run": run,
+        "progress": asdict(progress),
+        "network": network,
+        "average": average,
+        "optimiser": optimiser,
+    }
+    try:
+        with partial.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_checkpoint(folder: Path, run: str) -> tuple[Progress, dict[str, Any]]:
+    """The progress of a run and its weights: "network", "average", "optimiser".
+
+    Raises:
+        ConfigError: if there is none, it is damaged, or it is of another run.
+    """
+    path = folder / CHECKPOINT
+    if not path.is_file():
+        raise ConfigError(f"{folder} holds no {CHECKPOINT} to resume from")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        version, stored = content["version"], content["run"]
+    except Exception as error:  # torch raises many kinds for a damaged file
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"{path} is damaged or no checkpoint ({reason})") from None
+    if version != _VERSION:
+        raise ConfigError(f"{path} has version {version}, expected {_VERSION}")
+    if stored != run:
+        changed = ", ".join(_differences(json.loads(stored), json.loads(run)))
+        raise ConfigError(
+            f"{path} is of another run: {changed} differ; resume with what it began with, or give "
+            "another --out"
+        )
+    return Progress(**content["progress"]), content
+
+
+def _differences(old: Any, new: Any, name: str = "") -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        found = []
+        for key in sorted(old.keys() | new.keys()):
+            found += _differences(old.get(key), new.get(key), f"{name}.{key}" if name else key)
+        return found
+    return [] if old == new else [f"{name} ({old} -> {new})"]

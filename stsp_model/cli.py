@@ -16,6 +16,7 @@ from stsp_model.data.command import add_command as add_data_command
 from stsp_model.evaluation.command import add_command as add_evaluate_command
 from stsp_model.sources import SourceError
 from stsp_model.synth.command import add_command as add_synth_command
+from stsp_model.training.command import add_command as add_train_command
 
 SAMPLE = Path(__file__).resolve().parent.parent / "assets" / "sample.mcap"
 
@@ -99,6 +100,7 @@ def parser() -> argparse.ArgumentParser:
     add_data_command(commands)
     add_synth_command(commands)
     add_evaluate_command(commands)
+    add_train_command(commands)
     return top
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from stsp_model.bag import BagError
 from stsp_model.data.command import add_command as add_data_command
+from stsp_model.evaluation.ablate_command import add_command as add_ablate_command
 from stsp_model.evaluation.command import add_command as add_evaluate_command
 from stsp_model.sources import SourceError
 from stsp_model.synth.command import add_command as add_synth_command
@@ -100,6 +101,7 @@ def parser() -> argparse.ArgumentParser:
     add_data_command(commands)
     add_synth_command(commands)
     add_evaluate_command(commands)
+    add_ablate_command(commands)
     add_train_command(commands)
     return top
 

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import scipy.io
+from swinging import bvh_text
 
 from stsp_model import STSPNet, cli, save
 from stsp_model.evaluation.predictions import Prediction, load_predictions, save_predictions
@@ -15,70 +16,14 @@ from stsp_model.skeleton import INDEX, LSP_14
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 CMU, LSPET = SHARED / "mocap" / "cmu_bvh60.tar.xz", SHARED / "lspet"
 
-# Name, offset from the parent in cm, children: enough of CMU's skeleton for our joints.
-TREE = (
-    "hip",
-    (0, 90, 0),
-    [
-        *(
-            (
-                f"{s}Thigh",
-                (9 * x, 0, 0),
-                [(f"{s}Shin", (0, -38, 0), [(f"{s}Foot", (0, -40, 0), [])])],
-            )
-            for s, x in (("l", 1), ("r", -1))
-        ),
-        ("neck", (0, 50, 0), []),
-        *(
-            (
-                f"{s}Shldr",
-                (16 * x, 46, 0),
-                [(f"{s}ForeArm", (28 * x, 0, 0), [(f"{s}Hand", (26 * x, 0, 0), [])])],
-            )
-            for s, x in (("l", 1), ("r", -1))
-        ),
-    ],
-)
-
-
-def bvh(frames=40, phase=0.0):
-    """A figure that walks on and swings its arms and legs, 60 Hz."""
-    turning = []
-
-    def joint(node, depth):
-        name, (x, y, z), children = node
-        kind = "ROOT" if depth == 0 else "JOINT"
-        place = "Xposition Yposition Zposition " if depth == 0 else ""
-        turning.append(name)
-        inner = "".join(joint(child, depth + 1) for child in children)
-        end = "" if children else "End Site { OFFSET 0 -1 0 }\n"
-        channels = f"CHANNELS {6 if depth == 0 else 3} {place}Zrotation Xrotation Yrotation\n"
-        return f"{kind} {name} {{\nOFFSET {x} {y} {z}\n{channels}{inner}{end}}}\n"
-
-    head = joint(TREE, 0)
-    rows = []
-    for t in range(frames):
-        swing = 30 * np.sin(2 * np.pi * t / 30 + phase)
-        row = [0, 90, 2.0 * t]
-        for name in turning:
-            limb = name[1:] in ("Thigh", "Shldr")
-            sign = 1 if (name[0] == "l") == (name[1:] == "Thigh") else -1
-            row += [0, sign * swing if limb else 0, 0]
-        rows.append(" ".join(f"{value:.6f}" for value in row))
-    return (
-        f"HIERARCHY\n{head}MOTION\nFrames: {frames}\nFrame Time: {1 / 60:.9f}\n"
-        + "\n".join(rows)
-        + "\n"
-    )
-
 
 @pytest.fixture
 def mocap(tmp_path):
     folder = tmp_path / "mocap"
     folder.mkdir()
-    (folder / "02_04.bvh").write_text(bvh())  # of the validation part
-    (folder / "09_01.bvh").write_text(bvh(phase=1.0))
-    (folder / "01_01.bvh").write_text(bvh(phase=2.0))
+    (folder / "02_04.bvh").write_text(bvh_text())  # of the validation part
+    (folder / "09_01.bvh").write_text(bvh_text(phase=1.0))
+    (folder / "01_01.bvh").write_text(bvh_text(phase=2.0))
     return folder
 
 

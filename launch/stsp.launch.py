@@ -58,19 +58,7 @@ def start(context: LaunchContext) -> list[SetEnvironmentVariable | Node]:
     if "fastdds_transports" in given:
         transports = given["fastdds_transports"]
         actions.append(SetEnvironmentVariable("FASTDDS_BUILTIN_TRANSPORTS", transports))
-    actions.append(
-        Node(
-            package="stsp",
-            executable="pose_node",
-            name="stsp",
-            namespace=namespace,
-            parameters=parameters,
-            remappings=[(topic, given[topic]) for topic in TOPICS if topic in given],
-            ros_arguments=arguments,
-            output="screen",
-            emulate_tty=True,
-        )
-    )
+    # First, so that nothing runs on when there is no RViz.
     if boolean("rviz", given.get("rviz", "")):
         prefix = f"/{namespace}/stsp" if namespace else "/stsp"
         frame = ["-f", given["fixed_frame"]] if "fixed_frame" in given else []
@@ -91,6 +79,19 @@ def start(context: LaunchContext) -> list[SetEnvironmentVariable | Node]:
                 output="screen",
             )
         )
+    actions.append(
+        Node(
+            package="stsp",
+            executable="pose_node",
+            name="stsp",
+            namespace=namespace,
+            parameters=parameters,
+            remappings=[(topic, given[topic]) for topic in TOPICS if topic in given],
+            ros_arguments=arguments,
+            output="screen",
+            emulate_tty=True,
+        )
+    )
     return actions
 
 

@@ -1,4 +1,4 @@
-"""Checks of what callers hand to PoseEstimator: errors name argument, value and expectation."""
+"""Checks of what callers hand to PoseEstimator and STSPNet.lift: errors name argument, value and expectation."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from .camera import Camera
 from .crop import whole_image
+from .skeleton import JOINT_COUNT
 
 FloatArray = npt.NDArray[np.float64]
 MIN_IMAGE_SIDE, MAX_IMAGE_SIDE = 64, 4096  # pixels
@@ -88,3 +90,46 @@ def checked_region(region: npt.ArrayLike | None, width: int, height: int) -> Flo
         raise ValueError(f"region has shape {shape}, expected (4,): x0 y0 x1 y1")
     part = checked_boxes(np.asarray(region)[None], width, height, name="region")[0]
     return np.concatenate([np.maximum(part[:2], edges[:2]), np.minimum(part[2:], edges[2:])])
+
+
+def _array(name: str, values: npt.ArrayLike | Tensor) -> FloatArray:
+    if isinstance(values, Tensor):
+        values = values.detach().cpu().numpy()
+    try:
+        return np.array(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} is no array of numbers: {error}") from None
+
+
+def checked_track(
+    joints_2d: npt.ArrayLike | Tensor,
+    stamps: npt.ArrayLike | Tensor,
+    camera: Camera,
+    confidence: npt.ArrayLike | Tensor | None,
+    covariance: npt.ArrayLike | Tensor | None,
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray | None]:
+    """Arguments of `STSPNet.lift` as arrays, or an error that names the wrong one."""
+    if not isinstance(camera, Camera):
+        raise TypeError(f"camera is a {type(camera).__name__}, expected a Camera")
+    points, times = _array("joints_2d", joints_2d), _array("stamps", stamps)
+    if points.ndim != 3 or points.shape[1:] != (JOINT_COUNT, 2):
+        raise ValueError(f"joints_2d has shape {points.shape}, expected (T, {JOINT_COUNT}, 2)")
+    if times.shape != points.shape[:1]:
+        raise ValueError(f"stamps has shape {times.shape}, expected ({len(points)},)")
+    if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+        raise ValueError("stamps must be finite and increase from frame to frame")
+    certainty = np.ones(points.shape[:2])
+    if confidence is not None:
+        certainty = _array("confidence", confidence)
+        if certainty.shape != points.shape[:2]:
+            raise ValueError(f"confidence has shape {certainty.shape}, expected {points.shape[:2]}")
+        if not ((certainty >= 0) & (certainty <= 1)).all():
+            raise ValueError("confidence must lie within 0 and 1 everywhere")
+    if covariance is None:
+        return points, times, certainty, None
+    spread = _array("covariance", covariance)
+    if spread.shape != (*points.shape, 2):
+        raise ValueError(f"covariance has shape {spread.shape}, expected {(*points.shape, 2)}")
+    if not np.isfinite(spread).all():
+        raise ValueError("covariance must be finite everywhere")
+    return points, times, certainty, spread

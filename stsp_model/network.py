@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .body import BODY_FRAMES
 from .camera import Camera
+from .checks import checked_track
 from .crop import to_image
 from .epe import EPE, Observation
 from .finder import FINDER_SIZE, Finder
@@ -21,6 +22,8 @@ from .hrnet import HRNetSize
 from .lifter import MAX_GAP, Keypoints, Lifted, Lifter, TrackState
 from .skeleton import JOINT_COUNT
 from .tmp import TAU
+
+FloatArray = npt.NDArray[np.float64]
 
 SUBJECT_HEIGHT_RANGE = (0.5, 2.5)  # metres
 # 2D joints from elsewhere come without a covariance: this deviation, in half box sides, is about
@@ -207,6 +210,7 @@ class STSPNet(nn.Module):
         camera: Camera,
         confidence: npt.ArrayLike | Tensor | None = None,
         subject_height: float | None = None,
+        covariance: npt.ArrayLike | Tensor | None = None,
     ) -> npt.NDArray[np.float32]:
         """3D poses from 2D joints of one person alone; causal: a pose never sees later frames.
 
@@ -216,6 +220,7 @@ class STSPNet(nn.Module):
             camera: the camera that saw them.
             confidence: (T, 17), 0..1; 0 is missing. None: 1 for all.
             subject_height: standing height in metres, 0.5 to 2.5; None or 0: estimated.
+            covariance: (T, 17, 2, 2) pixels squared of the 2D joints; None: a nominal one.
 
         Returns:
             (T, 17, 3) metres from the pelvis, camera axes; NaN for a frame without any joint.
@@ -223,7 +228,9 @@ class STSPNet(nn.Module):
         Raises:
             TypeError, ValueError: naming the argument that does not fit.
         """
-        points, times, certainty = _checked(joints_2d, stamps, camera, confidence)
+        points, times, certainty, spread = checked_track(
+            joints_2d, stamps, camera, confidence, covariance
+        )
         height = checked_height(subject_height)
         points = camera.undistort(points)
         there = np.isfinite(points).all(axis=-1) & (certainty > 0)
@@ -235,34 +242,42 @@ class STSPNet(nn.Module):
         # A lone joint has no extent; one pixel is the least a box can have.
         centre = (corners[0] + corners[1]) / 2
         half = np.maximum(corners[1] - corners[0], 1) / 2
+        nominal = np.square(NOMINAL_DEVIATION * half.max(axis=-1))[:, None, None, None] * np.eye(2)
+        nominal = np.broadcast_to(nominal, (len(frames), JOINT_COUNT, 2, 2))
+        spread = nominal if spread is None else spread[frames]
         boxes = np.concatenate([centre - half, centre + half], axis=-1)
         # What a frame sees of the past is finite, so pieces that overlap by that much join exactly.
         for start in range(0, len(frames), _LIFT_FRAMES):
             first = max(start - BODY_FRAMES, 0)
             piece = slice(first, start + _LIFT_FRAMES)
             joints = self._lifted(
-                points[piece], certainty[piece], boxes[piece], times[piece], camera, height
+                points[piece],
+                certainty[piece],
+                spread[piece],
+                boxes[piece],
+                times[piece],
+                camera,
+                height,
             )
             result[frames[start : start + _LIFT_FRAMES]] = joints[start - first :]
         return result
 
     def _lifted(
         self,
-        points: npt.NDArray[np.float64],
-        certainty: npt.NDArray[np.float64],
-        boxes: npt.NDArray[np.float64],
-        times: npt.NDArray[np.float64],
+        points: FloatArray,
+        certainty: FloatArray,
+        spread: FloatArray,
+        boxes: FloatArray,
+        times: FloatArray,
         camera: Camera,
         height: float | None,
     ) -> npt.NDArray[np.float32]:
         """`lift` for one piece of a clip."""
         like = self.lifter.variance_scale
-        joints, mass, box, K = (
-            torch.from_numpy(x).to(like) for x in (points, certainty, boxes, camera.K.copy())
+        joints, mass, covariance, box, K = (
+            torch.from_numpy(np.ascontiguousarray(x)).to(like)
+            for x in (points, certainty, spread, boxes, camera.K.copy())
         )
-        side = (box[:, 2:] - box[:, :2]).amax(dim=-1) / 2
-        variance = (side * NOMINAL_DEVIATION).square()[:, None, None, None]
-        covariance = variance * torch.eye(2).to(like).expand(*mass.shape, 2, 2)
         keypoints = Keypoints(joints.unsqueeze(0), mass.unsqueeze(0), covariance.unsqueeze(0))
         lifted = self.lifter.clip(
             keypoints,
@@ -293,38 +308,3 @@ def checked_height(subject_height: float | None) -> float | None:
     if not (math.isfinite(height) and low <= height <= high):
         raise ValueError(f"subject_height is {height} m, expected 0 or {low} to {high}")
     return height
-
-
-def _array(name: str, values: npt.ArrayLike | Tensor) -> npt.NDArray[np.float64]:
-    if isinstance(values, Tensor):
-        values = values.detach().cpu().numpy()
-    try:
-        return np.array(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} is no array of numbers: {error}") from None
-
-
-def _checked(
-    joints_2d: npt.ArrayLike | Tensor,
-    stamps: npt.ArrayLike | Tensor,
-    camera: Camera,
-    confidence: npt.ArrayLike | Tensor | None,
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Arguments of `lift` as arrays, or an error that names the wrong one."""
-    if not isinstance(camera, Camera):
-        raise TypeError(f"camera is a {type(camera).__name__}, expected a Camera")
-    points, times = _array("joints_2d", joints_2d), _array("stamps", stamps)
-    if points.ndim != 3 or points.shape[1:] != (JOINT_COUNT, 2):
-        raise ValueError(f"joints_2d has shape {points.shape}, expected (T, {JOINT_COUNT}, 2)")
-    if times.shape != points.shape[:1]:
-        raise ValueError(f"stamps has shape {times.shape}, expected ({len(points)},)")
-    if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
-        raise ValueError("stamps must be finite and increase from frame to frame")
-    if confidence is None:
-        return points, times, np.ones(points.shape[:2])
-    certainty = _array("confidence", confidence)
-    if certainty.shape != points.shape[:2]:
-        raise ValueError(f"confidence has shape {certainty.shape}, expected {points.shape[:2]}")
-    if not ((certainty >= 0) & (certainty <= 1)).all():
-        raise ValueError("confidence must lie within 0 and 1 everywhere")
-    return points, times, certainty

@@ -288,6 +288,23 @@ def test_networks_can_be_exported_with_static_shapes(model):
             torch.testing.assert_close(result, expected, atol=1e-4, rtol=1e-4)
 
 
+def test_lift_takes_how_sure_and_how_precise_the_2d_joints_are(model):
+    joints, stamps = random_walk(8), np.arange(8) / 30
+    joints[3] = np.nan  # a frame without anybody
+    plain = model.lift(joints, stamps, CAMERA)
+    side = np.nan_to_num(np.ptp(joints, axis=1)).max(axis=-1) / 2
+    nominal = ((0.03 * side) ** 2)[:, None, None, None] * np.eye(2)
+    nominal = np.broadcast_to(nominal, (8, 17, 2, 2))
+    same = model.lift(joints, stamps, CAMERA, covariance=nominal)
+    np.testing.assert_allclose(same, plain, atol=1e-6)
+    vaguer = model.lift(joints, stamps, CAMERA, covariance=9 * nominal)
+    assert np.nanmax(abs(vaguer - plain)) > 1e-4
+    with pytest.raises(ValueError, match=r"covariance has shape \(8, 17, 2\)"):
+        model.lift(joints, stamps, CAMERA, covariance=nominal[..., 0])
+    with pytest.raises(ValueError, match="covariance must be finite"):
+        model.lift(joints, stamps, CAMERA, covariance=nominal * np.nan)
+
+
 def test_a_preset_says_how_much_past_and_how_deep_a_graph():
     assert (PRESETS["edge"].tau, PRESETS["edge"].graph_layers) == (5, 2)
     small = STSPNet(replace(PRESETS["edge"], tau=0, graph_layers=0)).eval()

@@ -1,4 +1,4 @@
-"""Checks of what callers hand to PoseEstimator and STSPNet.lift: errors name argument, value and expectation."""
+"""Checks of what callers hand to PoseEstimator and STSPNet.lift: errors name what is wrong."""
 
 from __future__ import annotations
 

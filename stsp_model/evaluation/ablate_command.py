@@ -63,7 +63,11 @@ def _trials(options: argparse.Namespace) -> list[Trial]:
     from stsp_model.evaluation.lifting import Protocol, trials
 
     protocol = Protocol(
-        options.views, options.fps, options.noise, options.bodies == "children", seed=0
+        views=options.views,
+        fps=options.fps,
+        noise=0.0 if options.detector else options.noise,
+        detector=options.detector,
+        children=options.bodies == "children",
     )
     every: list[Trial] = []
     for spec in options.data:
@@ -79,7 +83,7 @@ def _trials(options: argparse.Namespace) -> list[Trial]:
 def _claim(out: Path, options: argparse.Namespace) -> None:
     """Make the folder this run's. Raises DataError if what it holds came about otherwise."""
     config = None if options.config is None else options.config.read_text(encoding="utf-8")
-    names = ("preset", "data", "set", "views", "fps", "noise", "bodies")
+    names = ("preset", "data", "set", "views", "fps", "noise", "detector", "bodies")
     settings = {"config": config, **{name: getattr(options, name) for name in names}}
     file = out / "settings.json"
     text = json.dumps(settings, indent=1, ensure_ascii=False) + "\n"
@@ -147,6 +151,12 @@ def add_command(commands: Any) -> None:
         default=0.025,
         metavar="SHARE",
         help="deviation of the 2D joints scored on, of the box's longer side; default: 0.025",
+    )
+    command.add_argument(
+        "--detector",
+        metavar="PRESET",
+        help="motions: instead of --noise, errors as the noise model of a preset's stage lift, or "
+        "of a configuration file of that stage, has them",
     )
     command.add_argument(
         "--bodies",

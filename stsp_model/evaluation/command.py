@@ -42,6 +42,7 @@ def evaluate(options: argparse.Namespace) -> int:
                 "views": options.views,
                 "fps": options.fps,
                 "noise": options.noise,
+                "detector": options.detector,
                 "bodies": options.bodies,
                 "seed": options.seed,
             }
@@ -98,11 +99,16 @@ def _evaluated(options: argparse.Namespace, method: Method) -> Outcome:
         raise DataError(f"{options.data} has no joints to score against")
     try:
         protocol = Protocol(
-            options.views, options.fps, options.noise, options.bodies == "children", options.seed
+            views=options.views,
+            fps=options.fps,
+            noise=options.noise,
+            detector=options.detector,
+            children=options.bodies == "children",
+            seed=options.seed,
         )
-    except ValueError as error:
+        every = list(trials(data, protocol))
+    except ValueError as error:  # of the configuration of a detector, too
         raise DataError(str(error)) from None
-    every = list(trials(data, protocol))
     if options.save_inputs:
         save_inputs(options.save_inputs, every)
     return evaluate_motions(every, method, given)
@@ -159,6 +165,12 @@ def add_command(commands: Any) -> None:
         default=0.0,
         metavar="SHARE",
         help="motions: deviation of 2D joints, of the box's longer side; default: 0, exact",
+    )
+    command.add_argument(
+        "--detector",
+        metavar="PRESET",
+        help="motions: instead of --noise, errors as the noise model of a preset's stage lift, or "
+        "of a configuration file of that stage, has them",
     )
     command.add_argument(
         "--bodies",

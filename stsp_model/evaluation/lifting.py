@@ -36,6 +36,7 @@ class Protocol:
         views: random cameras for each motion that comes without one.
         fps: frame rate to resample to; None: the motion's own.
         noise: standard deviation of 2D joints, of the box's longer side; 0: exact.
+        detector: the name of a `detector.noise_model` for 2D joints, instead of `noise`.
         children: whether children's bodies perform the motions (BVH alone, needs [synth]).
         seed: of cameras, noise and bodies.
     """
@@ -43,6 +44,7 @@ class Protocol:
     views: int = 4
     fps: float | None = None
     noise: float = 0.0
+    detector: str | None = None
     children: bool = False
     seed: int = 0
 
@@ -51,6 +53,8 @@ class Protocol:
             raise ValueError(f"views is {self.views}, expected 1 or more")
         if not (math.isfinite(self.noise) and self.noise >= 0):
             raise ValueError(f"noise is {self.noise}, expected 0 or more")
+        if self.noise and self.detector is not None:
+            raise ValueError("noise and detector are both given, expected one of them")
         if self.fps is not None and not (math.isfinite(self.fps) and self.fps > 0):
             raise ValueError(f"fps is {self.fps}, expected more than 0")
         if self.seed < 0:
@@ -71,6 +75,11 @@ def trials(data: Any, protocol: Protocol) -> Iterator[Trial]:
     """
     if protocol.children and not isinstance(data, BVHDataset):
         raise DataError("children's bodies can perform BVH motion capture alone")
+    settings = None
+    if protocol.detector is not None:
+        from stsp_model.evaluation.detector import detected, noise_model
+
+        settings = noise_model(protocol.detector)
     for index in range(len(data)):
         if protocol.children:
             motion, height = child(data, index, protocol.seed)
@@ -84,10 +93,15 @@ def trials(data: Any, protocol: Protocol) -> Iterator[Trial]:
                 raise DataError(str(error)) from None
         for view, one in enumerate(_views(motion, index, protocol)):
             assert one.joints_2d is not None
-            flat = one.joints_2d
-            if protocol.noise:
-                flat = noisy(flat, protocol.noise, [protocol.seed, _NOISE, index, view])
-            yield Trial(replace(one, joints_2d=flat), height)
+            seed = [protocol.seed, _NOISE, index, view]
+            if settings is not None:
+                flat, confidence, covariance = detected(one, settings, seed)
+                yield Trial(replace(one, joints_2d=flat), height, confidence, covariance)
+            elif protocol.noise:
+                flat = noisy(one.joints_2d, protocol.noise, seed)
+                yield Trial(replace(one, joints_2d=flat), height)
+            else:
+                yield Trial(one, height)
 
 
 def _views(motion: Motion, index: int, protocol: Protocol) -> Iterator[Motion]:
@@ -141,27 +155,32 @@ def lift(model: STSPNet, trial: Trial, height_given: bool) -> Prediction:
     gives for a subject of one metre.
     """
     motion = trial.motion
-    assert motion.camera is not None
-    assert motion.joints_2d is not None
-    low, high = SUBJECT_HEIGHT_RANGE
-    if height_given:
-        if not low <= trial.height <= high:
-            raise DataError(
-                f"{motion.name} has a standing height of {trial.height:.3g} m, expected {low} to "
-                f"{high}; score it with the height estimated"
-            )
+    flat, camera = motion.joints_2d, motion.camera
+    assert flat is not None
+    assert camera is not None
+
+    def lifted(subject_height: float | None) -> FloatArray:
         joints = model.lift(
-            motion.joints_2d, motion.stamps, motion.camera, subject_height=trial.height
+            flat,
+            motion.stamps,
+            camera,
+            trial.confidence,
+            subject_height,
+            trial.covariance,
         )
-        return Prediction(joints=joints.astype(np.float64))
-    joints = model.lift(motion.joints_2d, motion.stamps, motion.camera)
-    of_one_metre = model.lift(motion.joints_2d, motion.stamps, motion.camera, subject_height=1.0)
-    extent = [
-        np.linalg.norm(poses.reshape(len(poses), -1), axis=1) for poses in (joints, of_one_metre)
-    ]
-    return Prediction(
-        joints=joints.astype(np.float64), height=(extent[0] / extent[1]).astype(float)
-    )
+        return joints.astype(np.float64)
+
+    if not height_given:
+        joints, of_one_metre = lifted(None), lifted(1.0)
+        extent, unit = (np.linalg.norm(x, axis=(1, 2)) for x in (joints, of_one_metre))
+        return Prediction(joints=joints, height=extent / unit)
+    low, high = SUBJECT_HEIGHT_RANGE
+    if not low <= trial.height <= high:
+        raise DataError(
+            f"{motion.name} has a standing height of {trial.height:.3g} m, expected {low} to "
+            f"{high}; score it with the height estimated"
+        )
+    return Prediction(joints=lifted(trial.height))
 
 
 def take(trial: Trial, prediction: Prediction | None) -> Take:

@@ -37,12 +37,16 @@ class Trial:
     """A take to be lifted, as one camera saw it.
 
     Args:
-        motion: with `camera` and `joints_2d`.
+        motion: with `camera` and `joints_2d`, those to be lifted.
         height: standing height, metres.
+        confidence, covariance: (T, 17) 0..1 and (T, 17, 2, 2) px^2 of the 2D joints, where a
+            detector says them.
     """
 
     motion: Motion
     height: float
+    confidence: FloatArray | None = None
+    covariance: FloatArray | None = None
 
 
 def standing_height(joints: npt.ArrayLike) -> float:
@@ -182,6 +186,14 @@ def _fits(points: FloatArray, camera: Camera) -> bool:
     return bool(((pixels >= 0) & (pixels <= (camera.width - 1, camera.height - 1))).all())
 
 
+def longer_side(joints_2d: FloatArray) -> FloatArray:
+    """(T,) px, of the box around the known joints of (T, 17, 2); 0 where there are none."""
+    known = np.asarray(np.isfinite(joints_2d).all(axis=-1, keepdims=True))
+    low = np.where(known, joints_2d, np.inf).min(axis=1)
+    high = np.where(known, joints_2d, -np.inf).max(axis=1)
+    return np.asarray(np.where(known.any(axis=1), high - low, 0.0).max(axis=1))
+
+
 def noisy(joints_2d: npt.ArrayLike, share: float, seed: Sequence[int]) -> FloatArray:
     """2D joints (T, 17, 2) px with errors: `share` of the longer side of the box, along each axis.
 
@@ -195,10 +207,7 @@ def noisy(joints_2d: npt.ArrayLike, share: float, seed: Sequence[int]) -> FloatA
         raise ValueError(f"share is {share}, expected 0 or more")
     joints_2d = np.asarray(joints_2d, dtype=np.float64)
     rng = np.random.default_rng(list(seed))
-    known = np.isfinite(joints_2d).all(axis=-1, keepdims=True)
-    low = np.where(known, joints_2d, np.inf).min(axis=1)
-    high = np.where(known, joints_2d, -np.inf).max(axis=1)
-    side = np.where(known.any(axis=1), high - low, 0.0).max(axis=1)
+    side = longer_side(joints_2d)
     white = rng.standard_normal(joints_2d.shape)
     correlated = rng.standard_normal(joints_2d.shape)
     keep = math.exp(-1 / NOISE_TIME)

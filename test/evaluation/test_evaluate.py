@@ -179,6 +179,7 @@ def test_the_network_on_images_with_the_true_and_the_jittered_box(lspet, weights
         (["--data", "bvh:{mocap}", "--split", "all", "--truth", "--views", "0"], "views is 0"),
         (["--data", "bvh:{mocap}", "--split", "all", "--truth", "--noise", "-1"], "noise is -1"),
         (["--data", "bvh:{mocap}", "--split", "all", "--truth", "--seed", "-1"], "seed is -1"),
+        (["--data", "bvh:{mocap}", "--split", "all", "--truth", "--detector", "x"], "noise model"),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(mocap, capsys, arguments, message):

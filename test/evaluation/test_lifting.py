@@ -109,3 +109,23 @@ def test_what_a_data_set_cannot_give_is_refused(data, model):
     for wrong in ({"views": 0}, {"noise": -0.1}, {"fps": 0.0}, {"seed": -1}, {"noise": np.nan}):
         with pytest.raises(ValueError, match=f"{next(iter(wrong))} is"):
             Protocol(**wrong)
+
+
+def test_a_detectors_errors_come_with_how_sure_and_how_precise_it_is(data, model):
+    pytest.importorskip("yaml")
+    exact = next(trials(data, Protocol(views=1)))
+    trial, again = (next(trials(data, Protocol(views=1, detector="edge"))) for _ in range(2))
+    np.testing.assert_array_equal(trial.motion.joints_2d, again.motion.joints_2d)
+    np.testing.assert_array_equal(trial.motion.joints, exact.motion.joints)
+    missing = np.isnan(trial.motion.joints_2d).any(axis=-1)
+    assert missing[:, [9, 10]].all()  # nose and head_top are unknown in this capture
+    assert (trial.confidence[:, :9] == 0).sum() == missing[:, :9].sum()
+    assert np.ptp(trial.confidence) > 0.3
+    assert trial.covariance.shape == (40, 17, 2, 2)
+    errors = np.linalg.norm(trial.motion.joints_2d - exact.motion.joints_2d, axis=-1)
+    assert 0.5 < np.nanmedian(errors) < 50
+    assert np.isfinite(lift(model, trial, True).joints).all()
+    with pytest.raises(DataError, match="noise model 'none' is neither"):
+        next(trials(data, Protocol(detector="none")))
+    with pytest.raises(ValueError, match="noise and detector are both given"):
+        Protocol(noise=0.1, detector="edge")

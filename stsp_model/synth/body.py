@@ -124,7 +124,7 @@ class Anatomy:
 
 def require_anny() -> None:
     """Raise ImportError with what to install where the extra [synth] is missing."""
-    for module in ("anny", "warp"):
+    for module in ("anny", "warp", "scipy"):
         if importlib.util.find_spec(module) is None:
             raise ImportError(
                 f"synthetic children need {module}, which is not here: pip install stsp-pose[synth]"

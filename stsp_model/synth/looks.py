@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from stsp_model.synth.body import SEGMENT, Body, anatomy
-from stsp_model.synth.clothing import Material, Outfit
+from stsp_model.synth.outfit import Material, Outfit
 
 Colour = tuple[float, float, float]
 Range = tuple[float, float]

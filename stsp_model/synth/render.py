@@ -14,8 +14,9 @@ import warp as wp
 from stsp_model.camera import Camera
 from stsp_model.skeleton import JOINT_COUNT, JOINTS
 from stsp_model.synth.body import SEGMENT, FloatArray, skin
-from stsp_model.synth.clothing import PATTERNS, ClothedMesh, Material
+from stsp_model.synth.clothing import ClothedMesh
 from stsp_model.synth.kernels import Surface, Surroundings, cast, probe
+from stsp_model.synth.outfit import PATTERNS, Material
 from stsp_model.synth.scene import ImageArray, Prop, Setting, View, between
 
 # A joint is seen through the surface of the segments it lies in. Deeper under it than this share

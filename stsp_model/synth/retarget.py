@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
+from scipy.interpolate import CubicSpline
 
 from stsp_model.data.bvh_file import Capture
 from stsp_model.skeleton import BONES, JOINTS
@@ -23,6 +24,7 @@ from stsp_model.synth.rigs import CMU_RIG, Rig
 FloatArray = npt.NDArray[np.float64]
 
 _FLIGHT = 1.0  # s; whoever stays off the ground for longer stands on something: that is the ground
+_SETTLING = 0.3  # s, over which a correction of the height is spread
 _SOLE_STRIDE = 12  # every how many vertices of the body are looked at for the lowest one
 # Alignments that lay a segment's line over the capture's: from the segment's own pivot to this one.
 _LINES = MappingProxyType(
@@ -128,6 +130,13 @@ def _floor(lowest: FloatArray, fps: float) -> FloatArray:
     return np.lib.stride_tricks.sliding_window_view(touched, 2 * reach + 1).mean(axis=1)
 
 
+def _smooth(values: FloatArray, fps: float) -> FloatArray:
+    """Values (T,) averaged under a Hann window of `_SETTLING`."""
+    half = max(1, round(_SETTLING / 2 * fps))
+    window = np.hanning(2 * half + 3)[1:-1]
+    return np.convolve(np.pad(values, half, mode="edge"), window / window.sum(), mode="valid")
+
+
 def _clearance(capture: Capture, rig: Rig) -> FloatArray:
     """(T,) m, how far whoever was captured is off the ground."""
     index = {name: i for i, name in enumerate(capture.names)}
@@ -181,7 +190,10 @@ def retarget(capture: Capture, body: Body, rig: Rig = CMU_RIG) -> Performance:
             for part in np.array_split(still, math.ceil(len(still) / 256))
         ]
     )
-    root[:, 2] = scale * _clearance(capture, rig) - lowest
+    # What lifts or lowers the child against the scaled capture changes in jerks, as contact goes
+    # from heel to toe; smoothed, its soles stray a centimetre from the ground instead.
+    lift = scale * _clearance(capture, rig) - lowest - root[:, 2]
+    root[:, 2] += _smooth(lift, capture.fps)
     stamps = np.arange(len(root)) / capture.fps * math.sqrt(scale)
     return Performance(rotations, root, stamps)
 
@@ -194,7 +206,7 @@ def captured_leg(capture: Capture, rig: Rig = CMU_RIG) -> float:
 
 
 def resample(performance: Performance, stamps: npt.ArrayLike) -> Performance:
-    """The performance at other times (s), which must lie within its own."""
+    """The performance at other times (s), which must lie within its own, of at least two frames."""
     stamps = np.asarray(stamps, dtype=np.float64)
     first, last = performance.stamps[[0, -1]]
     if stamps.min() < first - 1e-9 or stamps.max() > last + 1e-9:
@@ -202,13 +214,12 @@ def resample(performance: Performance, stamps: npt.ArrayLike) -> Performance:
             f"stamps go from {stamps.min():.3f} to {stamps.max():.3f} s, "
             f"expected them within {first:.3f} to {last:.3f} s"
         )
-    after = np.clip(np.searchsorted(performance.stamps, stamps), 1, len(performance.stamps) - 1)
-    before = after - 1
-    gap = performance.stamps[after] - performance.stamps[before]
-    t = (stamps - performance.stamps[before]) / gap
-    rotations = blend(performance.rotations[before], performance.rotations[after], t[:, None])
-    root = performance.root[before] * (1 - t[:, None]) + performance.root[after] * t[:, None]
-    return Performance(rotations, root, stamps)
+    # Cubic, because straight lines between captured frames would move every joint in jerks.
+    frames = len(performance.stamps)
+    together = np.concatenate([performance.rotations.reshape(frames, -1), performance.root], axis=1)
+    values = CubicSpline(performance.stamps, together)(stamps)
+    left, _, right = np.linalg.svd(values[:, :-3].reshape(len(stamps), -1, 3, 3))
+    return Performance(left @ right, values[:, -3:], stamps)
 
 
 def angle_errors(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from stsp_model.synth.clothing import Material
+from stsp_model.synth.outfit import Material
 from stsp_model.synth.retarget import blend
 
 FloatArray = npt.NDArray[np.float64]

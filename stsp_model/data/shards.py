@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
@@ -23,6 +22,7 @@ from torch.utils.data import Dataset
 from stsp_model.camera import Camera
 from stsp_model.data.errors import DataError
 from stsp_model.data.samples import BoolArray, FloatArray, ImagePose, Motion
+from stsp_model.images import decode_compressed
 from stsp_model.skeleton import JOINT_COUNT
 
 SUFFIX = ".safetensors"
@@ -101,10 +101,10 @@ class RenderedClip:
 
 
 def _decoded(data: bytes, name: str) -> npt.NDArray[np.uint8]:
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        raise DataError(f"{name} does not decode; the file is damaged")
-    return np.asarray(image, np.uint8)
+    try:
+        return decode_compressed(data, "jpeg")
+    except ValueError as error:
+        raise DataError(f"{name} does not decode; the file is damaged ({error})") from None
 
 
 # As stored: exact to a tenth of a millimetre and a hundredth of a pixel at any sensible distance.

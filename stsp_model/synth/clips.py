@@ -234,7 +234,7 @@ def _rendered(
     pictures: Sequence[Path],
     rng: np.random.Generator,
 ) -> RenderedClip:
-    frames, people = len(times), len(children)
+    frames = len(times)
     camera = sample_camera(rng, settings.width, settings.height)
     if children:
         ways = np.stack([c.joints[:, :, INDEX["pelvis"]].reshape(-1, 3) for c in children], axis=1)
@@ -268,8 +268,8 @@ def _rendered(
         jpegs=jpegs,
         joints_3d=seen,
         joints_2d=project(camera, seen),
-        visible=np.stack(visible).reshape(frames, people, -1),
-        boxes=np.stack(boxes).reshape(frames, people, 4),
+        visible=np.stack(visible),
+        boxes=np.stack(boxes),
         heights=np.array([child.body.height for child in children]),
         up=np.stack([view.rotation[2] for view in middles]),
     )

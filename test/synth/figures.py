@@ -57,9 +57,7 @@ def dancer_text(lines: np.ndarray, fps: float = 60.0) -> str:
         )
 
     rows = "\n".join(" ".join(f"{value:.6f}" for value in line) for line in lines)
-    return (
-        f"HIERARCHY\n{block('hip', 0)}MOTION\nFrames: {len(lines)}\nFrame Time: {1 / fps:.9f}\n{rows}\n"
-    )
+    return f"HIERARCHY\n{block('hip', 0)}MOTION\nFrames: {len(lines)}\nFrame Time: {1 / fps:.9f}\n{rows}\n"
 
 
 CHANNELS = 3 + 3 * sum(not name.endswith("_end") for name, _, _ in _BONES)

@@ -31,7 +31,9 @@ REST = np.eye(3)[None, None].repeat(len(SEGMENTS), axis=1)
 def test_children_are_as_tall_as_children():
     rng = np.random.default_rng(0)
     for age, median in WHO.items():
-        heights = [make_body(replace(sample_phenotype(rng), age=float(age))).height for _ in range(6)]
+        heights = [
+            make_body(replace(sample_phenotype(rng), age=float(age))).height for _ in range(6)
+        ]
         assert np.mean(heights) == pytest.approx(median, abs=0.12)
 
 
@@ -71,8 +73,11 @@ def test_posing_agrees_with_anny(age, gender):
     transforms = pose(body, turns[None], root[None])
 
     mapping = shared.distribution.morphological_age_mapping
-    scales = {n: 0.5 for n in ("height", "weight", "muscle", "proportions")}
-    scales |= {"gender": gender, "age": mapping.morphological_to_anny_age(torch.tensor([age])).item()}
+    scales = dict.fromkeys(("height", "weight", "muscle", "proportions"), 0.5)
+    scales |= {
+        "gender": gender,
+        "age": mapping.morphological_to_anny_age(torch.tensor([age])).item(),
+    }
     rest = shared.model(phenotype_kwargs=scales)["rest_bone_poses"][0]
     parameters = torch.eye(4).repeat(1, len(shared.model.bone_labels), 1, 1)
     for segment, (_, bones) in _TABLE.items():
@@ -105,7 +110,11 @@ def test_every_bone_of_anny_moves_in_one_segment():
 
 @pytest.mark.parametrize(
     ("change", "told"),
-    [({"age": 3.9}, "age is 3.9 years"), ({"age": 30.0}, "expected 4.0"), ({"weight": 1.2}, "weight")],
+    [
+        ({"age": 3.9}, "age is 3.9 years"),
+        ({"age": 30.0}, "expected 4.0"),
+        ({"weight": 1.2}, "weight"),
+    ],
 )
 def test_a_phenotype_out_of_range_is_told(change, told):
     with pytest.raises(ValueError, match=told):

@@ -43,7 +43,9 @@ def hits(vertices, faces, starts, ways):
     )
     found = wp.zeros(len(starts), dtype=wp.int32, device="cpu")
     reach = wp.zeros(len(starts), dtype=wp.float32, device="cpu")
-    rays = [wp.array(np.asarray(v, np.float32), dtype=wp.vec3, device="cpu") for v in (starts, ways)]
+    rays = [
+        wp.array(np.asarray(v, np.float32), dtype=wp.vec3, device="cpu") for v in (starts, ways)
+    ]
     wp.launch(first_hit, dim=len(starts), inputs=[mesh.id, *rays, found, reach], device="cpu")
     return found.numpy(), reach.numpy()
 

@@ -107,7 +107,9 @@ def test_swing_is_the_turn_between_two_directions(a, b):
 
 
 def test_swing_turns_round():
-    assert swing(np.array([0, 0, 2.0]), np.array([0, 0, -1.0])) @ [0, 0, 1] == pytest.approx([0, 0, -1])
+    assert swing(np.array([0, 0, 2.0]), np.array([0, 0, -1.0])) @ [0, 0, 1] == pytest.approx(
+        [0, 0, -1]
+    )
 
 
 def test_blend_is_slerp():

@@ -16,7 +16,9 @@ from stsp_model.sources import SourceError
 if TYPE_CHECKING:
     from stsp_model.evaluation.run import Method, Outcome
 
-BAG, SHARDS = "bag", "shards"  # video with ground truth, beside the formats of data.formats
+# Video with ground truth. The format of bags stands beside those of data.formats.
+BAG, RENDERED = "bag", "synth"
+_FORMATS = (*(name for name in FORMATS if name != "childplay"), BAG)  # that has no joints
 ALL = "all"
 # Of these some items are for training, so it must be said which ones are meant.
 WITH_SPLITS = ("lsp", "lspet", "h36m", "humaneva", "bvh", "deepmimic")
@@ -84,7 +86,7 @@ def _evaluated(options: argparse.Namespace, method: Method) -> Outcome:
         if options.split not in (None, ALL):
             raise DataError(f"split is {options.split!r}, but bags have none")
         return evaluate_video(bags(path), method, given)
-    if format == SHARDS:
+    if format == RENDERED:
         return evaluate_video(rendered(path, _part(options.split)), method, given)
     if format in WITH_SPLITS and options.split is None:
         raise DataError(
@@ -133,10 +135,7 @@ def add_command(commands: Any) -> None:
         "--data",
         required=True,
         metavar="FORMAT:PATH",
-        help=(
-            f"FORMAT is one of {', '.join(FORMATS)}, {BAG} (with ground_truth/skeletons) or "
-            f"{SHARDS} (of stsp synth)"
-        ),
+        help=f"FORMAT is one of {', '.join(_FORMATS)} (with ground_truth/skeletons)",
     )
     command.add_argument("--split", help=f"of the data set; {ALL} takes all of it")
     scored = command.add_mutually_exclusive_group()

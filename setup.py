@@ -39,6 +39,7 @@ setup(
         "stsp_model.data",
         "stsp_model.evaluation",
         "stsp_model.msg",
+        "stsp_model.synth",
         "stsp_model.training",
         "stsp_ros",
     ],
@@ -62,7 +63,7 @@ setup(
         # rclpy and the messages of ROS 2 Jazzy, for machines without ROS. Our own messages are then
         # built into the environment from a checkout: python scripts/build_messages.py
         "ros": requirements("requirements/ros-jazzy.txt"),
-        "synth": ["anny>=0.6,<0.7", "scipy>=1.10"],
+        "synth": ["anny>=0.6,<0.7", "scipy>=1.10", "warp-lang>=1.19,<2"],
         "train": [
             "lightning-fabric>=2.4,<3",
             "pyyaml>=6,<7",

@@ -1,4 +1,4 @@
-"""A small captured dancer in CMU's skeleton, bodies and outfits for the tests of synthetic children."""
+"""A captured dancer in CMU's skeleton, children and clothes, for the tests beside this file."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ def dancer_text(lines: np.ndarray, fps: float = 60.0) -> str:
         )
 
     rows = "\n".join(" ".join(f"{value:.6f}" for value in line) for line in lines)
-    return f"HIERARCHY\n{block('hip', 0)}MOTION\nFrames: {len(lines)}\nFrame Time: {1 / fps:.9f}\n{rows}\n"
+    motion = f"MOTION\nFrames: {len(lines)}\nFrame Time: {1 / fps:.9f}\n{rows}\n"
+    return f"HIERARCHY\n{block('hip', 0)}{motion}"
 
 
 CHANNELS = 3 + 3 * sum(not name.endswith("_end") for name, _, _ in _BONES)

@@ -1,4 +1,4 @@
-"""Retargeting: limbs point as captured, soles on the ground, jumps under the one gravity there is."""
+"""Retargeting: limbs point as captured, soles meet the ground, jumps obey gravity."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_resampling_keeps_the_captured_frames():
 
 def test_resampling_beyond_the_end_is_told():
     performance = retarget(dancer(), child())
-    with pytest.raises(ValueError, match="expected them within 0.000 to"):
+    with pytest.raises(ValueError, match=r"expected them within 0\.000 to"):
         resample(performance, [performance.stamps[-1] + 0.1])
 
 

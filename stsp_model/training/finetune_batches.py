@@ -215,9 +215,9 @@ class FinetuneBatches:
 
     @property
     def counts(self) -> tuple[int, int]:
-        """Real crops and clips in a batch: half of the crops are real."""
+        """Real crops and clips in a batch: half of the crops are real; clips come in pairs."""
         half = self.config.optimisation.batch // 2
-        return half, half // self.config.frames
+        return half, half // (2 * self.config.frames) * 2
 
     def batch(self, step: int, part: int, parts: int) -> FinetuneBatch:
         """One of `parts` equal parts of the batch of a step."""

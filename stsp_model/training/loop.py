@@ -143,7 +143,8 @@ class _Trainer:
         self.fabric = make_fabric(self.settings.precision, device)
         self.parts = self.fabric.world_size * self.settings.accumulate
         try:
-            places(self.settings.batch, 0, self.parts)
+            for count in self.stage.shared:
+                places(count, 0, self.parts)
         except ValueError as error:
             raise ConfigError(str(error)) from None
         model.requires_grad_(False)

@@ -36,6 +36,7 @@ class Stage:
     groups: what is trained; everything else stays as it is.
     batches: to train on.
     steps_per_epoch: steps that go once through the data.
+    shared: numbers of items in a batch that must each be a multiple of its parts.
     evaluate: scores of a network at an epoch, by name.
     calibrate: sets a trained network's calibration by the selection data, see calibrate.py.
     score: which of them selects; `higher` whether more is better.
@@ -50,6 +51,7 @@ class Stage:
     groups: Sequence[Group]
     batches: Batches
     steps_per_epoch: int
+    shared: Sequence[int]
     evaluate: Callable[[STSPNet, int], dict[str, float]]
     calibrate: Callable[[STSPNet], None]
     score: str

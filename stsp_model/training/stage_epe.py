@@ -169,6 +169,7 @@ def epe_stage(
         groups=[Group(learning)],
         batches=batches,
         steps_per_epoch=steps,
+        shared=(config.optimisation.batch, config.frames),
         evaluate=lambda network, epoch: keypoint_scores(
             network, selection, batches.side(epoch * steps)
         ),

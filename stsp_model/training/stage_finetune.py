@@ -202,6 +202,8 @@ def finetune_stage(
         ],
         batches=batches,
         steps_per_epoch=steps,
+        # Clips come in pairs, with visual features and without.
+        shared=(batches.counts[0], batches.counts[1] // 2),
         evaluate=evaluate,
         calibrate=lambda network: calibrate_keypoints(network, selection),
         score="mpjpe_mm",

@@ -160,6 +160,7 @@ def lift_stage(
         groups=[Group(list(model.lifter.parameters()))],
         batches=batches,
         steps_per_epoch=steps,
+        shared=(batches.size,),
         evaluate=lambda network, epoch: lift_scores(network, clips),  # noqa: ARG005
         calibrate=lambda network: calibrate_lifter(network, clips),
         score="mpjpe_mm",

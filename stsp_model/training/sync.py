@@ -63,9 +63,9 @@ def share_batch_norm(module: nn.Module) -> None:
     for name, child in module.named_children():
         if type(child) is nn.BatchNorm2d:
             shared = SharedBatchNorm(child.num_features, child.eps, child.momentum)
+            # The very same weights: an optimiser may know them already.
+            shared.weight, shared.bias = child.weight, child.bias
             shared.load_state_dict(child.state_dict())
-            for own, old in zip(shared.parameters(), child.parameters(), strict=True):
-                own.requires_grad_(old.requires_grad)
             shared.train(child.training)
             setattr(module, name, shared)
         else:

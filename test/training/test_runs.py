@@ -1,0 +1,154 @@
+"""Runs go on exactly after kill -9, and processes and micro-batches add up to one process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import minisets
+import pytest
+import torch
+from minisets import short_epe, short_lift
+
+from stsp_model.network import STSPNet
+from stsp_model.training import loop
+from stsp_model.training.config import ConfigError
+from stsp_model.training.run import train_stage
+from stsp_model.training.state import CHECKPOINT
+
+HERE = Path(__file__).parent
+PATH = os.pathsep.join([str(HERE), *sys.path])
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": PATH}
+
+RUN = """
+import sys
+import torch
+import minisets
+from stsp_model.network import STSPNet
+from stsp_model.training.run import train_stage
+
+kind, data, out, resume = sys.argv[1:]
+torch.set_num_threads(1)
+config = getattr(minisets, kind)()
+train_stage(STSPNet(minisets.TINY), config, [data], out, resume=resume == "resume", device="cpu")
+"""
+
+
+def start(*arguments: str, processes: int = 1) -> subprocess.Popen[bytes]:
+    """A run of its own, with torchrun if there are several processes."""
+    file = Path(arguments[2]).with_suffix(".py")
+    file.write_text(RUN)
+    runner = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    command = [sys.executable, *(runner if processes > 1 else []), str(file), *arguments]
+    return subprocess.Popen(command, env=ENVIRONMENT)
+
+
+def weights(out: Path, of: str = "network") -> dict[str, torch.Tensor]:
+    return torch.load(out / CHECKPOINT, weights_only=True)[of]
+
+
+def apart(one: Path, other: Path) -> float:
+    """How far two runs ended from each other, as a share of how far the first one went."""
+    start = STSPNet(minisets.TINY).state_dict()
+    ends = [weights(out) for out in (one, other)]
+
+    def flat(of: dict[str, torch.Tensor]) -> torch.Tensor:
+        return torch.cat([of[name].flatten().float() for name in start])
+
+    way, difference = flat(ends[0]) - flat(start), flat(ends[1]) - flat(ends[0])
+    return float(difference.norm() / way.norm())
+
+
+def step(out: Path) -> int:
+    return torch.load(out / CHECKPOINT, weights_only=True)["progress"]["step"]
+
+
+def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(tmp_path, lspet):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    history = train_stage(STSPNet(minisets.TINY), short_epe(), [lspet], whole, device="cpu")
+    process = start("short_epe", lspet, str(broken), "anew")
+    try:
+        end = time.monotonic() + 60
+        while not (broken / CHECKPOINT).exists() or step(broken) < 2:
+            assert process.poll() is None, "the run ended before it could be killed"
+            assert time.monotonic() < end
+            time.sleep(0.01)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert step(broken) % 10 != 0, "the run was killed between two epochs"
+    resumed = train_stage(
+        STSPNet(minisets.TINY), short_epe(), [lspet], broken, resume=True, device="cpu"
+    )
+    for of in ("network", "average"):
+        expected, found = weights(whole, of), weights(broken, of)
+        assert expected.keys() == found.keys()
+        assert all(torch.equal(expected[name], found[name]) for name in expected)
+    # Means of the log reach back to where a run went on; scores and weights do not know.
+    assert [entry["pck"] for entry in resumed] == [entry["pck"] for entry in history]
+
+
+@pytest.mark.parametrize("kind", ["short_lift", "short_epe_slow"])
+def test_two_processes_get_the_result_of_one(kind, tmp_path, cmu, lspet):
+    data = cmu if kind == "short_lift" else lspet
+    one, two = tmp_path / "one", tmp_path / "two"
+    config = getattr(minisets, kind)()
+    train_stage(STSPNet(minisets.TINY), config, [data], one, device="cpu")
+    assert start(kind, data, str(two), "anew", processes=2).wait(timeout=120) == 0
+    assert apart(one, two) < 1e-3
+
+
+def test_micro_batches_add_up_to_the_batch(tmp_path, cmu):
+    config = short_lift()
+    halves = replace(config, optimisation=replace(config.optimisation, accumulate=2))
+    for name, settings in (("whole", config), ("halves", halves)):
+        train_stage(STSPNet(minisets.TINY), settings, [cmu], tmp_path / name, device="cpu")
+    assert apart(tmp_path / "whole", tmp_path / "halves") < 1e-3
+
+
+def test_a_second_run_does_not_overwrite_the_first(tmp_path, cmu):
+    config = replace(short_lift(), optimisation=replace(short_lift().optimisation, epochs=1))
+    train_stage(STSPNet(minisets.TINY), config, [cmu], tmp_path, device="cpu")
+    with pytest.raises(ConfigError, match="holds a run already"):
+        train_stage(STSPNet(minisets.TINY), config, [cmu], tmp_path, device="cpu")
+    other = replace(config, optimisation=replace(config.optimisation, learning_rate=0.5))
+    with pytest.raises(ConfigError, match=r"learning_rate \(0.001 -> 0.5\)"):
+        train_stage(STSPNet(minisets.TINY), other, [cmu], tmp_path, resume=True, device="cpu")
+    (tmp_path / CHECKPOINT).write_bytes((tmp_path / CHECKPOINT).read_bytes()[:1000])
+    with pytest.raises(ConfigError, match="damaged"):
+        train_stage(STSPNet(minisets.TINY), config, [cmu], tmp_path, resume=True, device="cpu")
+    with pytest.raises(ConfigError, match="to resume from"):
+        train_stage(
+            STSPNet(minisets.TINY), config, [cmu], tmp_path / "no", resume=True, device="cpu"
+        )
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(tmp_path, cmu):
+    model = STSPNet(minisets.TINY)
+    with torch.no_grad():
+        model.lifter.gsr.readout_bias.fill_(float("nan"))
+    config = short_lift()
+    with pytest.raises((loop.TrainingError, ValueError), match="finite"):
+        train_stage(model, config, [cmu], tmp_path, device="cpu")
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(tmp_path, cmu):
+    config = short_lift()
+    config = replace(config, optimisation=replace(config.optimisation, accumulate=3))
+    with pytest.raises(ConfigError, match="16 cannot be shared by 3"):
+        train_stage(STSPNet(minisets.TINY), config, [cmu], tmp_path, device="cpu")
+
+
+def test_the_rate_follows_its_schedule():
+    settings = short_lift().optimisation
+    plateau = replace(settings, warmup_steps=10, schedule="plateau", plateau_factor=0.1)
+    assert loop.learning_rate(plateau, 0, 100, 0) == pytest.approx(0.0001)
+    assert loop.learning_rate(plateau, 50, 100, 2) == pytest.approx(0.00001)
+    cosine = replace(settings, schedule="cosine")
+    assert loop.learning_rate(cosine, 50, 100, 0) == pytest.approx(0.0005)
+    assert loop.learning_rate(cosine, 100, 100, 0) == pytest.approx(0, abs=1e-12)

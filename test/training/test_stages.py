@@ -1,0 +1,83 @@
+"""Each stage learns: its loss falls, its score rises above chance, its weights can be loaded."""
+
+from __future__ import annotations
+
+import json
+
+import minisets
+import pytest
+import torch
+
+from stsp_model.checkpoint import load_model
+from stsp_model.network import STSPNet
+from stsp_model.training.config import ConfigError
+from stsp_model.training.run import train_stage
+
+
+def falls(history, times=1.0):
+    losses = [entry["loss"] for entry in history if "loss" in entry]
+    return losses[-1] < losses[0] / times
+
+
+def test_stage_epe_learns_to_see_joints(tmp_path, lspet):
+    config = minisets.epe_config(epochs=4, steps_per_epoch=30, learning_rate=0.01)
+    history = train_stage(STSPNet(minisets.TINY), config, [lspet], tmp_path / "epe", device="cpu")
+    assert falls(history, 1.2)
+    assert history[0]["pck"] < 10
+    assert history[-1]["pck"] > 40  # the mean pose in every box has 7 %
+    trained = load_model(tmp_path / "epe" / "best.safetensors", preset=minisets.TINY)
+    assert not trained.trained  # the lifter is not
+    assert trained.note.startswith("epe: ")
+    # Calibrated on the selection images, a confidence is no longer the mass itself.
+    assert trained.epe.calibration.tolist() != [0, 1]
+    assert json.loads((tmp_path / "epe" / "history.json").read_text()) == history
+    assert list((tmp_path / "epe" / "log").glob("events.*"))
+
+
+def test_stage_lift_learns_depth_and_leaves_the_keypoint_module_alone(tmp_path, cmu):
+    model = STSPNet(minisets.TINY)
+    before = {name: value.clone() for name, value in model.epe.state_dict().items()}
+    config = minisets.lift_config(epochs=3, steps_per_epoch=30, learning_rate=0.001)
+    history = train_stage(model, config, [cmu], tmp_path / "lift", device="cpu")
+    assert falls(history, 1.1)
+    assert history[-1]["mpjpe_mm"] < 225  # the mean pose for every clip has 254
+    after = model.epe.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+def test_stage_finetune_goes_on_from_both(tmp_path, lspet, films):
+    model = STSPNet(minisets.TINY)
+    model.trained, model.note = True, "epe: before\nlift: before"
+    norm = model.epe.backbone.bn1.running_mean.clone()
+    config = minisets.finetune_config(epochs=2, steps_per_epoch=12, learning_rate=0.002)
+    out = tmp_path / "fine"
+    history = train_stage(model, config, [lspet, films[0]], out, [films[1]], device="cpu")
+    assert falls(history)
+    assert history[-1]["mpjpe_mm"] < history[0]["mpjpe_mm"]
+    assert torch.equal(model.epe.backbone.bn1.running_mean, norm)
+    trained = load_model(out / "best.safetensors", preset=minisets.TINY)
+    assert trained.trained
+    assert trained.note.split("\n")[:2] == ["epe: before", "lift: before"]
+
+
+def test_finetune_stops_when_real_images_suffer(tmp_path, lspet, films, monkeypatch):
+    model = STSPNet(minisets.TINY)
+    model.trained = True
+    scores = iter([50.0, 49.5, 48.9, 60.0])
+    monkeypatch.setattr(
+        "stsp_model.training.stage_finetune.keypoint_scores",
+        lambda *_: {"pck": next(scores)},
+    )
+    config = minisets.finetune_config(epochs=3, steps_per_epoch=1)
+    history = train_stage(
+        model, config, [lspet, films[0]], tmp_path / "f", [films[1]], device="cpu"
+    )
+    assert [entry["pck"] for entry in history] == [50.0, 49.5, 48.9]
+    kept = load_model(tmp_path / "f" / "best.safetensors", preset=minisets.TINY)
+    assert "1 epochs" in kept.note  # not those of epoch 2, which lost too much
+
+
+def test_finetune_wants_trained_weights(tmp_path, lspet, films):
+    config = minisets.finetune_config()
+    with pytest.raises(ConfigError, match="--weights"):
+        train_stage(STSPNet(minisets.TINY), config, [lspet, films[0]], tmp_path, [films[1]])

@@ -1,0 +1,206 @@
+"""Clips for the lifter: bodies, motions and cameras that agree with each other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import minisets
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stsp_model.data.bvh import BVHDataset
+from stsp_model.data.errors import DataError
+from stsp_model.data.samples import Motion
+from stsp_model.losses import bone_lengths
+from stsp_model.skeleton import BONES, INDEX, JOINTS
+from stsp_model.training.bodies import children
+from stsp_model.training.lift_batches import LiftBatches
+from stsp_model.training.motions import collect, perform
+from stsp_model.training.stage_lift import lift_losses
+
+QUIET = replace(
+    minisets.lift_config().noise, deviation=(0.0,), outlier_rate=(0.0,), miss_rate=(0.0,),
+    swap_rate=0.0, given_share=0.0,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def captures(cmu):
+    return BVHDataset(cmu.removeprefix("bvh:"), "train")
+
+
+@pytest.fixture(scope="module")
+def motions(captures):
+    return collect([captures], children().shoulder.mean(axis=0))
+
+
+@pytest.fixture(scope="module")
+def exact(motions):
+    config = replace(minisets.lift_config(batch=32), noise=QUIET)
+    config = replace(config, clips=replace(config.clips, frames=12))
+    return LiftBatches(config, motions, children(), "test", 32)
+
+
+def test_bodies_are_children_and_their_parts_add_up_to_their_height():
+    bodies = children()
+    assert 0.9 < bodies.height.min() < bodies.height.max() < 1.85
+    bone = {JOINTS[child]: i for i, (_, child) in enumerate(BONES)}
+    upright = bodies.lengths[:, [bone[n] for n in ("left_knee", "left_ankle", "spine", "thorax")]]
+    total = upright.sum(axis=1) + bodies.head_top[:, 1]
+    # What is left is the foot, by which the ankle is above the floor.
+    assert 0.02 < (1 - total).min() < (1 - total).max() < 0.12
+    smallest, tallest = bodies.height < 1.1, bodies.height > 1.5
+    assert bodies.head_top[smallest, 1].mean() > bodies.head_top[tallest, 1].mean()
+
+
+def test_bodies_of_the_validation_are_not_trained_on():
+    trained, kept = (set(map(tuple, children(v).lengths)) for v in (False, True))
+    assert len(kept) == 100
+    assert not trained & kept
+
+
+@given(st.integers(0, 1000))
+def test_varied_bodies_keep_their_sides_alike_and_their_height_adds_up(seed):
+    bodies = children()[:5]
+    factors = np.exp(0.1 * np.random.default_rng(seed).standard_normal((5, 7)))
+    varied = bodies.varied(factors)
+    bone = {JOINTS[child]: i for i, (_, child) in enumerate(BONES)}
+    for name, i in bone.items():
+        if name.startswith("left_"):
+            other = bone[name.replace("left_", "right_")]
+            np.testing.assert_allclose(varied.lengths[:, i], varied.lengths[:, other], rtol=1e-3)
+    upright = [bone[n] for n in ("left_knee", "left_ankle", "spine", "thorax")]
+
+    def foot(of):
+        return of.height * (1 - of.lengths[:, upright].sum(axis=1) - of.head_top[:, 1])
+
+    np.testing.assert_allclose(foot(varied), foot(bodies), rtol=1e-6)
+
+
+def test_limbs_point_where_the_capture_s_do(captures, motions):
+    bodies = children()[:1]
+    frames = np.arange(20)[None]
+    joints, _ = perform(motions, frames, np.zeros((1, 20)), bodies)
+    captured = captures[0].joints[:20]
+    for parent, child in BONES:
+        name = JOINTS[child]
+        if not name.startswith(("left", "right")) or "shoulder" in name:
+            continue
+        a, b = joints[0, :, child] - joints[0, :, parent], captured[:, child] - captured[:, parent]
+        a, b = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (a, b))
+        np.testing.assert_allclose(a, b, atol=1e-3)
+    # The head looks ahead (z), its top is above the neck.
+    nose = joints[0, 0, INDEX["nose"]] - joints[0, 0, INDEX["thorax"]]
+    top = joints[0, 0, INDEX["head_top"]] - joints[0, 0, INDEX["thorax"]]
+    assert nose[2] > 0.05
+    assert top[1] > 0.1 > abs(top[0])
+
+
+def test_motions_stand_upright_whatever_their_axes(captures):
+    """The same take with z up gives the same directions."""
+    motion = captures[0]
+    turn = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # y up to z up
+    turned = replace(motion, joints=motion.joints @ turn.T, up=turn @ motion.up)
+    shoulder = np.array([0.1, -0.05, 0])
+    first, second = collect([[motion]], shoulder), collect([[turned]], shoulder)
+    # Which way along the ground is ahead is any choice; what is up is not.
+    np.testing.assert_allclose(first.directions[..., 1], second.directions[..., 1], atol=1e-5)
+    np.testing.assert_allclose(first.pelvis[:, 1], second.pelvis[:, 1], atol=1e-5)
+
+
+def test_motions_without_limbs_or_without_up_are_left_out(captures):
+    motion = captures[0]
+    gone = motion.joints.copy()
+    gone[40:60, INDEX["left_wrist"]] = np.nan
+    found = collect([[replace(motion, joints=gone)]], np.array([0.1, 0, 0]))
+    assert [int(n) for n in np.diff(found.starts)] == [40, 60]
+    lost = replace(motion, up=np.full(3, np.nan))
+    with pytest.raises(DataError, match="no motion has all limbs"):
+        collect([[lost]], np.array([0.1, 0, 0]))
+
+
+def test_clips_are_what_their_cameras_see(exact):
+    batch = exact.batch(0, 0, 1)
+    # The pelvis is where the 2D joints agree with the 3D ones: project from the found root.
+    K = batch.K[:, None]
+    solid = batch.target.double()
+    rays = (batch.joints.double() - K[..., :2, 2].unsqueeze(2)) / K[..., 0, 0, None, None]
+    # x + tx = a (z + tz), y + ty = b (z + tz), solved for t by least squares.
+    rows = torch.zeros(*rays.shape, 3, dtype=torch.float64)
+    rows[..., 0, 0] = rows[..., 1, 1] = 1
+    rows[..., 2] = -rays
+    goal = rays * solid[..., 2:] - solid[..., :2]
+    seen = batch.mass > 0
+    checked = 0
+    for b, t in torch.nonzero(seen.sum(dim=-1) >= 6).tolist():
+        A, y = rows[b, t, seen[b, t]].reshape(-1, 3), goal[b, t, seen[b, t]].reshape(-1)
+        root = torch.linalg.lstsq(A, y[:, None]).solution[:, 0]
+        assert root[2] > 0.3
+        assert float((A @ root - y).abs().max()) < 1e-4
+        checked += 1
+    assert checked > 200
+
+
+def test_a_body_keeps_its_bones_through_a_clip(exact):
+    lengths = bone_lengths(exact.batch(1, 0, 1).target)
+    assert float(lengths.std(dim=1).max()) < 1e-4
+
+
+def test_boxes_hold_the_joints_and_stamps_rise(exact):
+    batch = exact.batch(2, 0, 1)
+    assert (batch.stamps.diff(dim=1) > 0).all()
+    assert batch.stamps.dtype == torch.float64
+    sides = batch.boxes[..., 2:] - batch.boxes[..., :2]
+    assert (sides > 0).all()
+    slack = 0.3 * sides.amax(dim=-1)[..., None]
+    seen = batch.mass > 0
+    for axis in (0, 1):
+        low, high = batch.boxes[..., axis, None] - slack, batch.boxes[..., axis + 2, None] + slack
+        place = batch.joints[..., axis]
+        assert ((place > low) & (place < high))[seen].all()
+    assert torch.isnan(batch.joints[~seen]).all()
+
+
+def test_parts_make_up_the_batch(exact):
+    whole = exact.batch(3, 0, 1)
+    halves = [exact.batch(3, part, 2) for part in (0, 1)]
+    for of_whole, *of_halves in zip(whole, *halves, strict=True):
+        for part, half in enumerate(of_halves):
+            torch.testing.assert_close(half, of_whole[part::2], equal_nan=True)
+
+
+def test_the_truth_has_no_loss_but_that_of_its_variance(exact):
+    """A lifter that says the truth: every loss of the pose is zero."""
+    from stsp_model.gsr import FramePose
+    from stsp_model.lifter import Lifted
+
+    batch = exact.batch(4, 0, 1)
+    variance = torch.full_like(batch.target, -8.0)
+    height = batch.height[:, None].expand(batch.stamps.shape)
+    frame = FramePose(batch.target, variance, batch.target, height, torch.full_like(height, -4.0))
+    nothing = torch.zeros(())
+    lifted = Lifted(
+        batch.target, nothing, nothing, nothing, nothing, nothing, frame, batch.target, variance
+    )
+    known = batch.valid.unsqueeze(-1).expand(batch.mass.shape)
+    losses = lift_losses(lifted, batch.target, batch.height, known, batch.stamps, False)
+    for name in ("frame", "corrected", "bone", "velocity", "acceleration"):
+        assert float(losses[name]) == pytest.approx(0, abs=1e-9)
+    assert float(losses["likelihood"]) == pytest.approx(-4)  # half of its logarithm
+    assert float(losses["height"]) == pytest.approx(-2)
+
+
+def test_a_motion_of_another_set_is_taken_too(captures):
+    """Sets with a nose and a top of the head, such as Human3.6M, turn the head by them."""
+    joints = captures[0].joints.copy()
+    thorax = joints[:, INDEX["thorax"]]
+    joints[:, INDEX["nose"]] = thorax + np.array([0, 0.1, 0.1])
+    joints[:, INDEX["head_top"]] = thorax + np.array([0, 0.25, 0])
+    own = captures[0]
+    motion = Motion(joints, own.stamps, "x", "s", "a", own.up)
+    found = collect([[motion]], np.array([0.1, 0, 0]))
+    np.testing.assert_allclose(found.head[0, 1], (0, 1, 0), atol=1e-5)  # up
+    np.testing.assert_allclose(found.head[0, 2], (0, 0, 1), atol=1e-5)  # ahead

@@ -133,12 +133,16 @@ class _Child:
     motion: str
 
 
+def _pace(capture: Capture, rig: Rig, body: Body) -> float:
+    """How much longer a child takes for a motion than whoever was captured."""
+    return math.sqrt(body.leg / retarget.captured_leg(capture, rig))
+
+
 def _performance(
-    take: Take, body: Body, moments: FloatArray, rng: np.random.Generator
+    capture: Capture, rig: Rig, body: Body, moments: FloatArray, rng: np.random.Generator
 ) -> retarget.Performance:
-    """A stretch of a motion at the given moments (s, from 0), or its start if it is shorter."""
-    capture = take.load()
-    pace = math.sqrt(body.leg / retarget.captured_leg(capture, take.rig))
+    """A stretch of a motion at the given moments (s, from 0), the end held if it is too short."""
+    pace = _pace(capture, rig, body)
     needed = float(moments.max()) / pace
     length = (len(capture.positions) - 1) / capture.fps
     start = float(rng.uniform(0, max(0.0, length - needed)))
@@ -149,7 +153,7 @@ def _performance(
         rotations=capture.rotations[first:last],
         positions=capture.positions[first:last],
     )
-    whole = retarget.retarget(part, body, take.rig)
+    whole = retarget.retarget(part, body, rig)
     at = moments.ravel() + (start - first / capture.fps) * pace
     return retarget.resample(whole, np.clip(at, whole.stamps[0], whole.stamps[-1]))
 
@@ -163,13 +167,6 @@ def _turned(
     root = performance.root @ turn.T
     root[:, :2] += place - root[:, :2].mean(axis=0)
     return retarget.Performance(turn @ performance.rotations, root, performance.stamps)
-
-
-def _duration(take: Take, body: Body) -> float:
-    """How long (s) a child takes for a whole motion."""
-    capture = take.load()
-    scale = body.leg / retarget.captured_leg(capture, take.rig)
-    return (len(capture.positions) - 1) / capture.fps * math.sqrt(scale)
 
 
 def _placed(
@@ -203,18 +200,20 @@ def make_clip(
         raise ValueError("takes is empty, expected at least one motion")
     bodies = [make_body(sample_phenotype(rng)) for _ in range(count)]
     chosen = [takes[int(rng.integers(len(takes)))] for _ in bodies]
+    captures = [take.load() for take in chosen]
     fps = float(rng.choice(FRAME_RATES))
     exposure = min(0.8 / fps, math.exp(rng.uniform(math.log(1 / 500), math.log(1 / 35))))
     frames = settings.frames
     if count:
-        longest = _duration(chosen[0], bodies[0]) - exposure
+        pace = _pace(captures[0], chosen[0].rig, bodies[0])
+        longest = (len(captures[0].positions) - 1) / captures[0].fps * pace - exposure
         frames = int(np.clip(longest * fps, _MIN_FRAMES, settings.frames))
     times = exposure / 2 + np.arange(frames) / fps
     moments = times[:, None] + exposure * np.array([-0.5, 0, 0.5])
 
     children: list[_Child] = []
-    for body, take in zip(bodies, chosen, strict=True):
-        placed = _placed(_performance(take, body, moments, rng), children, rng)
+    for body, take, capture in zip(bodies, chosen, captures, strict=True):
+        placed = _placed(_performance(capture, take.rig, body, moments, rng), children, rng)
         if placed is None:
             continue
         transforms = pose(body, placed.rotations, placed.root)

@@ -119,7 +119,7 @@ def open_takes(paths: Sequence[str | Path], split: str) -> list[Take]:
         ]
     if not takes:
         raise DataError("; ".join(reasons) or "no motion capture is given")
-    return takes
+    return sorted(takes, key=lambda take: take.name)  # whatever the order of the paths
 
 
 @dataclass(frozen=True, eq=False)

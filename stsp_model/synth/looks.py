@@ -16,6 +16,7 @@ Range = tuple[float, float]
 # sRGB, from light to dark, blended between neighbours.
 _SKIN = ("f6dcc8", "eec3a2", "dba37c", "c68a5f", "a86c45", "84502f", "5f3820", "412616")
 _HAIR = ("17120f", "2b1b12", "4a2f1c", "6e4a2b", "9a7443", "c9a866", "8a3f1e")
+_ALIKE = 0.35  # of sRGB from 0 to 1; between black and white it is 1.73
 _IRIS = ("2f1c10", "4d3319", "3a5a34", "4b6f93")
 
 
@@ -142,24 +143,41 @@ def colour(rng: np.random.Generator, saturation: Range = (0.0, 1.0)) -> Colour:
     return linear(*colorsys.hsv_to_rgb(hue, chroma, value))
 
 
-def fabric(rng: np.random.Generator) -> Material:
-    """A material for clothes: plain half of the time, else with a pattern."""
+def looks_alike(a: Colour, b: Colour) -> bool:
+    """Whether one could take a colour for another at a glance, a little lit or shaded."""
+    first, second = (np.array(c) ** (1 / 2.2) for c in (a, b))
+    return bool(np.linalg.norm(first - second) < _ALIKE)
+
+
+def _colour_unlike(skin: Colour | None, rng: np.random.Generator) -> Colour:
+    while True:
+        found = colour(rng)
+        if skin is None or not looks_alike(found, skin):
+            return found
+
+
+def fabric(rng: np.random.Generator, skin: Colour | None = None) -> Material:
+    """A material: plain half of the time, else with a pattern.
+
+    Clothes give the `skin` beside them, so that none of their colours is taken for bareness.
+    """
     patterns = ("hoops", "stripes", "checks", "blotches")
     pattern = "plain" if rng.random() < 0.5 else str(rng.choice(patterns))
     scale = rng.uniform(6, 14) if pattern == "blotches" else rng.uniform(12, 45)
-    return Material(colour(rng), colour(rng), pattern, float(scale), float(rng.uniform(0.05, 0.35)))
+    first, second = _colour_unlike(skin, rng), _colour_unlike(skin, rng)
+    return Material(first, second, pattern, float(scale), float(rng.uniform(0.05, 0.35)))
 
 
 def sample_outfit(rng: np.random.Generator, body: Body) -> Outfit:
     """Clothes, skin and hair for a body."""
     style = STYLES[rng.integers(len(STYLES))]
     girl = body.phenotype.gender > 0.5
-    top = fabric(rng)
+    skin = _blended(_SKIN, rng)
+    top = fabric(rng, skin)
     if top.pattern == "plain" and rng.random() < 0.4:
         chest = float(body.pivots[SEGMENT["chest"], 2]) + 0.03 * body.height
         top = replace(top, pattern="print", scale=chest)
-    bottom = top if style.one_piece and rng.random() < 0.7 else fabric(rng)
-    skin = _blended(_SKIN, rng)
+    bottom = top if style.one_piece and rng.random() < 0.7 else fabric(rng, skin)
     ruddy = (min(1.0, skin[0] * 1.05), skin[1] * 0.93, skin[2] * 0.92)
     eyes = body.vertices[np.unique(anatomy().faces["eyes"]), 1]
     floor = float(body.vertices[np.unique(anatomy().faces["body"]), 2].min())
@@ -186,7 +204,7 @@ def sample_outfit(rng: np.random.Generator, body: Body) -> Outfit:
         materials={
             "top": top,
             "bottom": bottom,
-            "skirt": bottom if rng.random() < 0.5 else fabric(rng),
+            "skirt": bottom if rng.random() < 0.5 else fabric(rng, skin),
             "sock": Material(colour(rng, (0, 0.4))),
             "shoe": Material(colour(rng), colour(rng, (0, 0.2)), "below", floor + 0.02),
             "skin": Material(skin, ruddy, "blotches", 9.0),

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import warp
 from tqdm import tqdm
 
 from stsp_model.data.errors import DataError
@@ -188,7 +189,9 @@ def render_set(job: Job, clips: int, workers: int = 2, quiet: bool = False) -> T
             raise ValueError(f"{name} is {value}, expected at least 1")
     pictures = _pictures(job)
     takes = open_takes(job.mocap, job.settings.split)
-    anatomy()  # fills the cache that all workers read; its absence is told before any starts
+    # Both fill caches that the workers read, so that these need not do it side by side.
+    anatomy()
+    warp.load_module("stsp_model.synth.kernels", device="cpu")
     _claim(job, _describe(job, takes, pictures))
     missing = [number for number in range(clips) if not job.path(number).exists()]
     kept = clips - len(missing)

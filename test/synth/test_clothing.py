@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from stsp_model.camera import Camera
 from stsp_model.synth.body import anatomy
 from stsp_model.synth.clothing import dress, parts
-from stsp_model.synth.looks import STYLES, sample_outfit
+from stsp_model.synth.looks import STYLES, looks_alike, sample_outfit
 from stsp_model.synth.outfit import Material
 from stsp_model.synth.render import Renderer
 
@@ -96,6 +96,16 @@ def test_every_style_dresses_the_smallest_and_the_tallest():
             dress(body, outfit)
             seen.add(next(i for i, s in enumerate(STYLES) if s.leg[0] <= outfit.leg <= s.leg[1]))
         assert len(seen) > 3
+
+
+@given(st.integers(0, 10_000))
+def test_clothes_are_not_taken_for_skin(seed):
+    materials = sample_outfit(np.random.default_rng(seed), child()).materials
+    skin = materials["skin"].first
+    for part in ("top", "bottom", "skirt"):
+        assert not looks_alike(materials[part].first, skin)
+        assert not looks_alike(materials[part].second, skin)
+    assert looks_alike(skin, tuple(0.9 * c for c in skin))
 
 
 def test_a_mesh_without_its_top_is_refused():

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
-import logging
 import math
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,9 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
@@ -28,16 +24,17 @@ from stsp_model.checkpoint import load_model, save
 from stsp_model.network import STSPNet
 from stsp_model.training.config import ConfigError, Optimisation
 from stsp_model.training.config_3d import StageConfig
+from stsp_model.training.machine import load, make_fabric, mixed
 from stsp_model.training.plan import places
-from stsp_model.training.stage import Batches, Stage
+from stsp_model.training.stage import Stage
 from stsp_model.training.state import (
     BEST,
     Average,
     Progress,
     identity,
     load_checkpoint,
+    replacing,
     save_checkpoint,
-    write_atomically,
 )
 from stsp_model.training.sync import share_batch_norm
 
@@ -47,21 +44,6 @@ HISTORY = "history.json"
 
 class TrainingError(RuntimeError):
     """Training that cannot go on."""
-
-
-class _Steps(Dataset[Any]):
-    """The micro-batches of one process: item n is the n-th it works on."""
-
-    def __init__(self, batches: Batches, rank: int, processes: int, accumulate: int) -> None:
-        self.batches, self.rank = batches, rank
-        self.processes, self.accumulate = processes, accumulate
-
-    def __getitem__(self, number: int) -> Any:
-        # Each worker would otherwise use every core for itself.
-        torch.set_num_threads(1)
-        step, micro = divmod(number, self.accumulate)
-        part = micro * self.processes + self.rank
-        return self.batches.batch(step, part, self.processes * self.accumulate)
 
 
 @dataclass(frozen=True)
@@ -79,28 +61,6 @@ class Run:
     stage: Stage
     out: Path
     data: tuple[str, ...]
-
-
-def make_fabric(precision: str, device: str) -> Fabric:
-    """Fabric for this process: on its own, or one of those that torchrun started.
-
-    Args:
-        precision: as Fabric calls it.
-        device: "auto", "cpu" or "cuda".
-    """
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    # Fabric's hints, such as to use more workers, are not for the user of a command.
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    fabric = Fabric(
-        accelerator=device,
-        devices=here if processes > 1 else 1,
-        num_nodes=max(processes // here, 1),
-        strategy="ddp" if processes > 1 else "auto",
-        precision=precision,  # type: ignore[arg-type]
-    )
-    fabric.launch()
-    return fabric
 
 
 def learning_rate(settings: Optimisation, step: int, total: int, reductions: int) -> float:
@@ -140,7 +100,7 @@ class _Trainer:
         self.run, self.stage, self.model = run, run.stage, model
         self.settings = run.config.optimisation
         self.total = self.settings.epochs * self.stage.steps_per_epoch
-        self.fabric = make_fabric(self.settings.precision, device)
+        self.fabric = make_fabric(device)
         self.parts = self.fabric.world_size * self.settings.accumulate
         try:
             for count in self.stage.shared:
@@ -179,7 +139,8 @@ class _Trainer:
         bar = tqdm(
             total=self.total, initial=progress.step, unit="step", disable=not lead, smoothing=0.1
         )
-        micro = self._loader()
+        left = range(progress.step, self.total)
+        micro = load(self.fabric, self.stage.batches, self.settings, left)
         try:
             self._steps(micro, bar, log)
         finally:
@@ -224,26 +185,6 @@ class _Trainer:
             self.average.network.state_dict(),
             self.optimiser.state_dict(),
         )
-
-    def _loader(self) -> Iterator[Any]:
-        accumulate = self.settings.accumulate
-        steps = _Steps(
-            self.stage.batches, self.fabric.global_rank, self.fabric.world_size, accumulate
-        )
-        left = range(self.progress.step * accumulate, self.total * accumulate)
-        workers = self.settings.workers
-        loader: DataLoader[Any] = DataLoader(
-            steps,
-            sampler=left,
-            batch_size=None,
-            num_workers=workers,
-            pin_memory=self.fabric.device.type == "cuda",
-            prefetch_factor=2 if workers else None,
-        )
-        threads = torch.get_num_threads()
-        for batch in loader:
-            torch.set_num_threads(threads)
-            yield self.fabric.to_device(batch)
 
     def _steps(self, micro: Iterator[Any], bar: Any, log: SummaryWriter | None) -> None:
         progress, settings = self.progress, self.settings
@@ -299,7 +240,8 @@ class _Trainer:
         for i, (batch, count) in enumerate(zip(batches, counts, strict=True)):
             last = i == len(batches) - 1
             with fabric.no_backward_sync(self.losses, enabled=not last):
-                losses = self.losses(batch)
+                with mixed(settings.precision, fabric.device):
+                    losses = self.losses(batch)
                 parts = {
                     name: losses[name] * count[name].clamp_min(1) / totals[name] for name in names
                 }
@@ -367,8 +309,8 @@ class _Trainer:
             )
             shown = "  ".join(f"{name} {value:.2f}" for name, value in {**known, **scores}.items())
             tqdm.write(f"epoch {epoch}: {shown}")
-            text = json.dumps(progress.history, indent=1)
-            write_atomically(self.run.out / HISTORY, text.encode())
+            with replacing(self.run.out / HISTORY) as file:
+                file.write(json.dumps(progress.history, indent=1).encode())
         self._save()
 
     def _keep(self, epoch: int, scores: dict[str, float]) -> None:

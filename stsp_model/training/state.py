@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -67,17 +69,20 @@ class Average:
 def identity(config: StageConfig, data: Any) -> str:
     """What must not change within a run, as text."""
     values = asdict(config)
-    for name in _FREE:
+    # How long training may last makes no difference to any step but in the cosine's.
+    lasting = ("epochs",) if config.optimisation.schedule == "plateau" else ()
+    for name in (*_FREE, *lasting):
         del values["optimisation"][name]
     return json.dumps({"config": values, "data": data}, sort_keys=True)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that is there whole or as it was before, even if power fails."""
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write that appears whole or not at all, even if the power fails."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with partial.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
@@ -94,8 +99,6 @@ def save_checkpoint(
     optimiser: dict[str, Any],
 ) -> None:
     """Write the checkpoint of a run; `run` is its `identity`."""
-    path = folder / CHECKPOINT
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
     content = {
         "version": _VERSION,
         "run": run,
@@ -104,14 +107,8 @@ def save_checkpoint(
         "average": average,
         "optimiser": optimiser,
     }
-    try:
-        with partial.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(folder / CHECKPOINT) as file:
+        torch.save(content, file)
 
 
 def load_checkpoint(folder: Path, run: str) -> tuple[Progress, dict[str, Any]]:

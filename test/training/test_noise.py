@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import minisets
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
+from stsp_model.evaluation import pck
+from stsp_model.network import STSPNet
 from stsp_model.skeleton import FLIP, INDEX
-from stsp_model.training import noise
-from stsp_model.training.config_file import load_config
+from stsp_model.training import noise, noise_fit
+from stsp_model.training.config_3d import Noise
+from stsp_model.training.config_file import build, load_config
+from stsp_model.training.datasets import IMAGES, open_selection
 
 MODEL = load_config("edge", "lift").noise
 CLEAN = replace(
@@ -98,7 +104,7 @@ TRUE = replace(
 def test_a_fit_finds_the_model_that_made_the_errors():
     joints, stamps, half, draws = clips(150)
     found, mass, covariance = noise.distort(TRUE, draws, joints, stamps, half)
-    errors = noise.Errors(
+    errors = noise_fit.Errors(
         found=found.reshape(-1, 17, 2).astype(float),
         true=joints.reshape(-1, 17, 2).astype(float),
         known=np.ones((150 * 60, 17), bool),
@@ -109,7 +115,7 @@ def test_a_fit_finds_the_model_that_made_the_errors():
     )
     missed = errors.mass == 0
     errors = replace(errors, found=np.where(missed[..., None], errors.true, errors.found))
-    fitted = noise.fit(errors, MODEL)
+    fitted = noise_fit.fit(errors, MODEL)
     np.testing.assert_allclose(fitted.deviation, TRUE.deviation, rtol=0.12)
     assert np.mean(fitted.outlier_rate) == pytest.approx(0.05, abs=0.015)
     assert np.mean(fitted.miss_rate) == pytest.approx(0.04, abs=0.01)
@@ -130,12 +136,12 @@ def test_single_images_leave_the_times_as_they_were():
     found, mass, covariance = noise.distort(
         replace(TRUE, miss_rate=(0.0,)), draws, joints, stamps, half
     )
-    errors = noise.Errors(
+    errors = noise_fit.Errors(
         found[:, 0].astype(float), joints[:, 0].astype(float), np.ones((300, 17), bool),
         mass[:, 0].astype(float), np.sqrt(covariance[:, 0, :, 0, 0]).astype(float),
         half[:, 0].astype(float),
     )  # fmt: skip
-    fitted = noise.fit(errors, MODEL)
+    fitted = noise_fit.fit(errors, MODEL)
     assert (fitted.correlated, fitted.correlation_time) == (
         MODEL.correlated,
         MODEL.correlation_time,
@@ -144,9 +150,24 @@ def test_single_images_leave_the_times_as_they_were():
 
 
 def test_a_fit_wants_enough_joints():
-    nothing = noise.Errors(
+    nothing = noise_fit.Errors(
         np.zeros((3, 17, 2)), np.zeros((3, 17, 2)), np.ones((3, 17), bool), np.ones((3, 17)),
         np.ones((3, 17)), np.ones(3),
     )  # fmt: skip
     with pytest.raises(ValueError, match="51 joints are known"):
-        noise.fit(nothing, MODEL)
+        noise_fit.fit(nothing, MODEL)
+
+
+def test_the_errors_of_a_network_are_measured_in_half_boxes(lspet, monkeypatch):
+    network = STSPNet(minisets.TINY).eval()
+    people = open_selection([], [lspet], IMAGES)[0]
+    errors = noise_fit.measure(network, people)
+    assert errors.found.shape == errors.true.shape == (len(people), 17, 2)
+    pose = people[0]
+    assert errors.half[0] == pytest.approx((pose.box[2:] - pose.box[:2]).max() / 2)
+    expected = pck.detect(network, people).joints
+    np.testing.assert_allclose(errors.found, expected, atol=1e-3)
+    monkeypatch.setattr(noise_fit, "load_model", lambda _: network)
+    text = noise_fit.main("own", lspet)
+    printed = yaml.safe_load(text)["noise"]
+    assert build(Noise, printed).event_time == MODEL.event_time

@@ -128,6 +128,19 @@ def test_a_second_run_does_not_overwrite_the_first(tmp_path, cmu):
         )
 
 
+def test_a_run_can_be_made_longer_unless_its_schedule_knows_the_end(tmp_path, cmu):
+    def begin(epochs, schedule, out, resume):
+        config = minisets.lift_config(epochs=epochs, steps_per_epoch=2, schedule=schedule)
+        model = STSPNet(minisets.TINY)
+        return train_stage(model, config, [cmu], out, resume=resume, device="cpu")
+
+    begin(1, "plateau", tmp_path / "p", False)
+    assert len(begin(2, "plateau", tmp_path / "p", True)) == 3
+    begin(1, "cosine", tmp_path / "c", False)
+    with pytest.raises(ConfigError, match="epochs"):
+        begin(2, "cosine", tmp_path / "c", True)
+
+
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path, cmu):
     model = STSPNet(minisets.TINY)
     with torch.no_grad():

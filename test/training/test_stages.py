@@ -81,3 +81,25 @@ def test_finetune_wants_trained_weights(tmp_path, lspet, films):
     config = minisets.finetune_config()
     with pytest.raises(ConfigError, match="--weights"):
         train_stage(STSPNet(minisets.TINY), config, [lspet, films[0]], tmp_path, [films[1]])
+
+
+def test_in_mixed_precision_the_lifter_stays_in_single(tmp_path, lspet, films):
+    model = STSPNet(minisets.TINY)
+    model.trained = True
+    kinds: dict[str, set[torch.dtype]] = {"lifter": set(), "backbone": set(), "boxes": set()}
+
+    def note(name):
+        return lambda module, _, out: kinds[name].add(out.dtype) if module.training else None
+
+    model.lifter.gsr.embed.register_forward_hook(note("lifter"))
+    model.epe.backbone.conv2.register_forward_hook(note("backbone"))
+    clip = model.lifter.clip
+    model.lifter.clip = lambda points, boxes, *rest: (
+        kinds["boxes"].add(boxes.dtype) or clip(points, boxes, *rest)
+    )
+    config = minisets.finetune_config(epochs=1, steps_per_epoch=1, precision="bf16-mixed")
+    out = tmp_path / "out"
+    history = train_stage(model, config, [lspet, films[0]], out, [films[1]], device="cpu")
+    assert kinds["lifter"] == kinds["boxes"] == {torch.float32}
+    assert kinds["backbone"] == {torch.bfloat16}
+    assert 0 < history[1]["loss"] < 1e3

@@ -16,7 +16,8 @@ Range = tuple[float, float]
 # sRGB, from light to dark, blended between neighbours.
 _SKIN = ("f6dcc8", "eec3a2", "dba37c", "c68a5f", "a86c45", "84502f", "5f3820", "412616")
 _HAIR = ("17120f", "2b1b12", "4a2f1c", "6e4a2b", "9a7443", "c9a866", "8a3f1e")
-_ALIKE = 0.35  # of sRGB from 0 to 1; between black and white it is 1.73
+# Distances in sRGB from 0 to 1; from black to white it is 1.73.
+_LIKE_OWN_SKIN, _LIKE_ANY_SKIN = 0.35, 0.2
 _IRIS = ("2f1c10", "4d3319", "3a5a34", "4b6f93")
 
 
@@ -143,16 +144,21 @@ def colour(rng: np.random.Generator, saturation: Range = (0.0, 1.0)) -> Colour:
     return linear(*colorsys.hsv_to_rgb(hue, chroma, value))
 
 
-def looks_alike(a: Colour, b: Colour) -> bool:
-    """Whether one could take a colour for another at a glance, a little lit or shaded."""
-    first, second = (np.array(c) ** (1 / 2.2) for c in (a, b))
-    return bool(np.linalg.norm(first - second) < _ALIKE)
+def looks_like_skin(cloth: Colour, skin: Colour) -> bool:
+    """Whether a cloth might be taken for bareness at a glance.
+
+    It is compared with the `skin` of who wears it, lit or shaded, and with any skin.
+    """
+    tone = np.array(cloth) ** (1 / 2.2)
+    own = np.linalg.norm(tone - np.array(skin) ** (1 / 2.2))
+    others = [np.linalg.norm(tone - np.array(_hex(each)) ** (1 / 2.2)) for each in _SKIN]
+    return bool(own < _LIKE_OWN_SKIN or min(others) < _LIKE_ANY_SKIN)
 
 
-def _colour_unlike(skin: Colour | None, rng: np.random.Generator) -> Colour:
+def _cloth_colour(skin: Colour | None, rng: np.random.Generator) -> Colour:
     while True:
         found = colour(rng)
-        if skin is None or not looks_alike(found, skin):
+        if skin is None or not looks_like_skin(found, skin):
             return found
 
 
@@ -164,13 +170,14 @@ def fabric(rng: np.random.Generator, skin: Colour | None = None) -> Material:
     patterns = ("hoops", "stripes", "checks", "blotches")
     pattern = "plain" if rng.random() < 0.5 else str(rng.choice(patterns))
     scale = rng.uniform(6, 14) if pattern == "blotches" else rng.uniform(12, 45)
-    first, second = _colour_unlike(skin, rng), _colour_unlike(skin, rng)
+    first, second = _cloth_colour(skin, rng), _cloth_colour(skin, rng)
     return Material(first, second, pattern, float(scale), float(rng.uniform(0.05, 0.35)))
 
 
-def sample_outfit(rng: np.random.Generator, body: Body) -> Outfit:
-    """Clothes, skin and hair for a body."""
-    style = STYLES[rng.integers(len(STYLES))]
+def sample_outfit(rng: np.random.Generator, body: Body, style: Style | None = None) -> Outfit:
+    """Clothes, skin and hair for a body, in one of `STYLES` unless `style` is given."""
+    if style is None:
+        style = STYLES[rng.integers(len(STYLES))]
     girl = body.phenotype.gender > 0.5
     skin = _blended(_SKIN, rng)
     top = fabric(rng, skin)

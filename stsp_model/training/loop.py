@@ -21,6 +21,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from stsp_model.checkpoint import load_model, save
+from stsp_model.data.formats import split_spec
 from stsp_model.network import STSPNet
 from stsp_model.training.config import ConfigError, Optimisation
 from stsp_model.training.config_3d import StageConfig
@@ -54,7 +55,7 @@ class Run:
         config: of the stage.
         stage: what to train.
         out: the folder of its checkpoint, weights and logs.
-        data: what it learns from, as plain text: a run goes on only with the same.
+        data: what it learns from, "FORMAT:PATH" each: a run goes on only with the same.
     """
 
     config: StageConfig
@@ -317,7 +318,7 @@ class _Trainer:
         """Write the averaged weights as the best so far, with a note of how they came about."""
         network = self.average.network
         shown = ", ".join(f"{name} {value:.2f}" for name, value in scores.items())
-        data = ", ".join(self.run.data)
+        data = ", ".join(sorted({split_spec(spec)[0] for spec in self.run.data}))
         line = f"{self.run.config.stage}: {epoch} epochs on {data}; {shown} on its selection part"
         notes = [*filter(None, self.model.note.split("\n")), line]
         network.note = "\n".join(notes)

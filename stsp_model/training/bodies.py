@@ -25,14 +25,15 @@ class Bodies:
     """B bodies. All but the height are shares of it.
 
     height (B,): m, floor to head_top. lengths (B, 16): of the bones, in the order of BONES.
-    shoulder (B, 3): from thorax to the left shoulder, nose, head_top (B, 3): from thorax;
-    to the left, up and forwards in the chest's and in the head's axes.
-    leg (B,): hip to ankle over the knee.
+    shoulder (B, 3): from thorax to the left shoulder; neck (B, 3): from thorax to where the head
+    turns; nose, head_top (B, 3): from there. To the left, up and forwards, in the axes of the
+    chest, of the neck and of the head.
     """
 
     height: FloatArray
     lengths: FloatArray
     shoulder: FloatArray
+    neck: FloatArray
     nose: FloatArray
     head_top: FloatArray
 
@@ -71,18 +72,19 @@ class Bodies:
         bone_of = {JOINTS[child]: bone for bone, (_, child) in enumerate(BONES)}
         upright = [bone_of[name] for name in ("left_knee", "left_ankle", "spine", "thorax")]
         grown = lengths[:, upright].sum(axis=1) - self.lengths[:, upright].sum(axis=1)
-        grown = 1 + grown + self.head_top[:, 1] * (head - 1)
+        grown = 1 + grown + (self.neck + self.head_top)[:, 1] * (head - 1)
         return Bodies(
             self.height * grown,
             lengths / grown[:, None],
             self.shoulder * (shoulders / grown)[:, None],
+            self.neck * (head / grown)[:, None],
             self.nose * (head / grown)[:, None],
             self.head_top * (head / grown)[:, None],
         )
 
 
 _LEG = ("left_knee", "left_ankle")
-_FIELDS = ("height", "lengths", "shoulder", "nose", "head_top")
+_FIELDS = ("height", "lengths", "shoulder", "neck", "nose", "head_top")
 
 
 def children(validation: bool = False) -> Bodies:
@@ -94,25 +96,31 @@ def children(validation: bool = False) -> Bodies:
 
 def from_anny(count: int, seed: int) -> Bodies:
     """Random children's bodies, measured in Anny's rest pose. Needs the extra [synth]."""
-    from stsp_model.synth.body import make_body, sample_phenotype
+    from stsp_model.synth.body import SEGMENT, make_body, sample_phenotype
 
     rng = np.random.default_rng(seed)
-    heights, joints = [], []
+    heights, joints, skulls = [], [], []
     for _ in range(count):
         body = make_body(sample_phenotype(rng))
         heights.append(body.height)
-        places = map_joints(body.markers, ANNY)[0] / body.height
-        joints.append(places[:, [0, 2, 1]] * (1, 1, -1))  # left, up, forwards
-    rest = np.stack(joints)
+        joints.append(_turned(map_joints(body.markers, ANNY)[0]) / body.height)
+        skulls.append(_turned(body.pivots[SEGMENT["head"]]) / body.height)
+    rest, skull = np.stack(joints), np.stack(skulls)
     parents, ends = ([bone[i] for bone in BONES] for i in (0, 1))
     from_thorax = rest - rest[:, INDEX["thorax"], None]
     return Bodies(
         np.array(heights),
         np.linalg.norm(rest[:, ends] - rest[:, parents], axis=-1),
         from_thorax[:, INDEX["left_shoulder"]],
-        from_thorax[:, INDEX["nose"]],
-        from_thorax[:, INDEX["head_top"]],
+        skull - rest[:, INDEX["thorax"]],
+        rest[:, INDEX["nose"]] - skull,
+        rest[:, INDEX["head_top"]] - skull,
     )
+
+
+def _turned(places: FloatArray) -> FloatArray:
+    """Anny's axes, to the left, back and up, as left, up and forwards."""
+    return places[..., [0, 2, 1]] * (1, 1, -1)
 
 
 if __name__ == "__main__":

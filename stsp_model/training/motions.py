@@ -211,11 +211,17 @@ def perform(
     joints = np.zeros((*frames.shape, JOINT_COUNT, 3), "f4")
     for bone, (parent, child) in enumerate(BONES):
         joints[:, :, child] = joints[:, :, parent] + bones[:, :, bone]
-    head = between(motions.head)
-    head /= np.maximum(np.linalg.norm(head, axis=-1, keepdims=True), 1e-6)
-    thorax = joints[:, :, INDEX["thorax"]]
+    # The neck turns half as far as the head does.
+    head, chest = between(motions.head), between(motions.chest)
+    neck = _placed(bodies.neck, head + chest)
     for name, place in (("nose", bodies.nose), ("head_top", bodies.head_top)):
-        way = np.einsum("bi,btij->btj", place.astype("f4"), head)
-        joints[:, :, INDEX[name]] = thorax + way
+        joints[:, :, INDEX[name]] = joints[:, :, INDEX["thorax"]] + neck + _placed(place, head)
     leg = (bodies.leg / bodies.height).astype("f4")
     return joints, between(motions.pelvis) * leg[:, None, None]
+
+
+def _placed(place: FloatArray, axes: FrameArray) -> FrameArray:
+    """(B, T, 3): places (B, 3) in axes (B, T, 3, 3), whose rows need not have unit length."""
+    axes = axes / np.maximum(np.linalg.norm(axes, axis=-1, keepdims=True), 1e-6)
+    way: FrameArray = np.einsum("bi,btij->btj", place.astype("f4"), axes)
+    return way

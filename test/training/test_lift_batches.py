@@ -49,7 +49,7 @@ def test_bodies_are_children_and_their_parts_add_up_to_their_height():
     assert 0.9 < bodies.height.min() < bodies.height.max() < 1.85
     bone = {JOINTS[child]: i for i, (_, child) in enumerate(BONES)}
     upright = bodies.lengths[:, [bone[n] for n in ("left_knee", "left_ankle", "spine", "thorax")]]
-    total = upright.sum(axis=1) + bodies.head_top[:, 1]
+    total = upright.sum(axis=1) + (bodies.neck + bodies.head_top)[:, 1]
     # What is left is the foot, by which the ankle is above the floor.
     assert 0.02 < (1 - total).min() < (1 - total).max() < 0.12
     smallest, tallest = bodies.height < 1.1, bodies.height > 1.5
@@ -75,7 +75,7 @@ def test_varied_bodies_keep_their_sides_alike_and_their_height_adds_up(seed):
     upright = [bone[n] for n in ("left_knee", "left_ankle", "spine", "thorax")]
 
     def foot(of):
-        return of.height * (1 - of.lengths[:, upright].sum(axis=1) - of.head_top[:, 1])
+        return of.height * (1 - of.lengths[:, upright].sum(axis=1) - (of.neck + of.head_top)[:, 1])
 
     np.testing.assert_allclose(foot(varied), foot(bodies), rtol=1e-6)
 

@@ -13,6 +13,7 @@ from stsp_model.synth.scene import ImageArray
 
 GROUND_SIZE = 256  # texels on a side
 WALL_SIZE = (192, 768)  # rows, columns
+_LSP_LABELS = "joints.mat"  # beside the pictures of Leeds Sports Pose
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 
 
@@ -117,9 +118,16 @@ def picture_files(folder: str | Path, split: str) -> list[Path]:
     """A folder's pictures for a split: every fifth is for validation and the others for training.
 
     Raises:
-        ValueError: if none is left.
+        ValueError: if none is left, or the folder is of Leeds Sports Pose: its pictures show people,
+            and those that report scores must not come in through the background.
     """
-    files = sorted(f for f in Path(folder).rglob("*") if f.suffix.lower() in PICTURE_SUFFIXES)
+    folder = Path(folder)
+    labels = [*folder.rglob(_LSP_LABELS), *folder.resolve().parent.glob(_LSP_LABELS)]
+    if labels:
+        raise ValueError(
+            f"{folder} belongs to a data set of people ({labels[0]}); expected pictures of nobody"
+        )
+    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in PICTURE_SUFFIXES)
     chosen = [f for i, f in enumerate(files) if (i % 5 == 4) == (split == "validation")]
     if not chosen:
         raise ValueError(

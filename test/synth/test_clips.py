@@ -106,6 +106,14 @@ def test_a_users_pictures_become_walls(takes, tmp_path):
     assert max(seen) > 0.05
 
 
+@pytest.mark.parametrize("folder", ["", "images"])
+def test_pictures_that_report_scores_cannot_become_walls(tmp_path, folder):
+    (tmp_path / "joints.mat").touch()
+    (tmp_path / "images").mkdir()
+    with pytest.raises(ValueError, match="belongs to a data set of people"):
+        picture_files(tmp_path / folder, "train")
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [

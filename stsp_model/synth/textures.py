@@ -118,8 +118,8 @@ def picture_files(folder: str | Path, split: str) -> list[Path]:
     """A folder's pictures for a split: every fifth is for validation and the others for training.
 
     Raises:
-        ValueError: if none is left, or the folder is of Leeds Sports Pose: its pictures show people,
-            and those that report scores must not come in through the background.
+        ValueError: if none is left, or the folder is of Leeds Sports Pose: its pictures show
+            people, and those that report scores must not come in through the background.
     """
     folder = Path(folder)
     labels = [*folder.rglob(_LSP_LABELS), *folder.resolve().parent.glob(_LSP_LABELS)]

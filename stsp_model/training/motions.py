@@ -111,10 +111,22 @@ def _upright(up: FloatArray) -> FloatArray:
     return np.stack([np.cross(up, z), up, z])
 
 
+def _up(motion: Motion) -> FloatArray:
+    """Which way is up, (3,); where the set does not say, as people hold their trunks on average.
+
+    It decides what the random cameras see, and those look from many elevations.
+    """
+    if np.isfinite(motion.up).all():
+        return motion.up
+    points = motion.joints[:, [INDEX[n] for n in ("left_hip", "right_hip", "thorax")]]
+    points = points[np.isfinite(points).all(axis=(1, 2))]
+    if not len(points):
+        return np.array([0.0, 1.0, 0.0])  # no frame of the take is of use
+    return _unit(_unit(points[:, 2] - points[:, :2].mean(axis=1)).mean(axis=0))
+
+
 def _pieces(motion: Motion, head: FloatArray | None, shoulder: FloatArray) -> list[dict[str, Any]]:
-    if not np.isfinite(motion.up).all():
-        return []  # which way is up decides what the random cameras see
-    turn = _upright(motion.up)
+    turn = _upright(_up(motion))
     joints = motion.joints @ turn.T
     head = None if head is None else head @ turn.T
     known = np.isfinite(joints[:, _NEEDED]).all(axis=(1, 2))

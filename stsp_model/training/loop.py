@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -138,7 +139,12 @@ class _Trainer:
         if not progress.history:
             self._score(log)
         bar = tqdm(
-            total=self.total, initial=progress.step, unit="step", disable=not lead, smoothing=0.1
+            total=self.total,
+            initial=progress.step,
+            unit="step",
+            disable=not lead,
+            smoothing=0.1,
+            mininterval=0.5 if sys.stderr.isatty() else 60,  # a log wants a line now and then
         )
         left = range(progress.step, self.total)
         micro = load(self.fabric, self.stage.batches, self.settings, left)
@@ -205,7 +211,9 @@ class _Trainer:
             if seen == _LOG_STEPS or epoch_ends:
                 means = self._means(sums, seen)
                 took = (time.monotonic() - started) / seen
-                bar.set_postfix(loss=f"{means['loss']:.4g}", best=f"{progress.best:.4g}")
+                bar.set_postfix(
+                    loss=f"{means['loss']:.4g}", best=f"{progress.best:.4g}", refresh=False
+                )
                 if log is not None:
                     for name, mean in means.items():
                         log.add_scalar(f"loss/{name}", mean, progress.step)

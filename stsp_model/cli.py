@@ -110,7 +110,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code, 130 after Ctrl-C or SIGTERM."""
     options = parser().parse_args(arguments)
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # a damaged video gets our sentence only
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGINT as well: a script's background job inherits it ignored, and Python leaves it at that.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         return int(options.run(options))
     except KeyboardInterrupt:

@@ -200,7 +200,9 @@ def main(args: list[str] | None = None) -> int:
     """Play to the end; 1 with a sentence on stderr if that is not possible, 130 after Ctrl-C."""
     argv = sys.argv if args is None else ["player", *args]
     options = parse(remove_ros_args(argv)[1:])
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGINT as well: a script's background job inherits it ignored, and Python leaves it at that.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
     try:
         source = open_source(options.source, options.image_topic)

@@ -41,6 +41,11 @@ PATIENCE = 30.0  # s; only a broken node uses them up
 FRAME = "camera_optical_frame"
 
 
+def background(command: list[str]) -> list[str]:
+    """The command as a script's background job: the shell has it ignore Ctrl-C, to begin with."""
+    return ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", *command]
+
+
 def wait_for(condition: Callable[[], Any], what: str, timeout: float = PATIENCE) -> Any:
     """The first truthy value of `condition()`; fails the test after `timeout` seconds."""
     deadline = time.monotonic() + timeout

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from bench import wait_for
+from bench import background, wait_for
 
 from stsp_model.bag import SKELETONS_TYPE, BagReader, stamp_nanoseconds
 from stsp_model.drawing import TITLE_HEIGHT
@@ -27,7 +27,7 @@ SAMPLE = ROOT / "assets" / "sample.mcap"
 
 def start_demo(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "stsp_model.cli", "demo", *arguments],
+        background([sys.executable, "-m", "stsp_model.cli", "demo", *arguments]),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import rclpy
-from bench import Bench, wait_for
+from bench import Bench, background, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
 from rclpy.context import Context
@@ -161,7 +161,7 @@ def test_the_schedule_is_absolute(steps: list[tuple[int, float]], start: int) ->
 
 def player_process(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "stsp_ros.player", *arguments],
+        background([sys.executable, "-m", "stsp_ros.player", *arguments]),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

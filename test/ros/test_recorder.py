@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from bench import Bench, wait_for
+from bench import Bench, background, wait_for
 from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
 from stsp.msg import Skeleton3D, Skeleton3DArray
@@ -23,7 +23,7 @@ from stsp_ros.recorder import TOPICS
 
 def recorder(bag: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "stsp_ros.recorder", str(bag), *arguments],
+        background([sys.executable, "-m", "stsp_ros.recorder", str(bag), *arguments]),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 DOMAIN_COUNT = 102  # 0-101: higher domains reach into Linux's ephemeral ports
+_turn = itertools.count(os.getpid())
 
 
 def local_environment(domain: int) -> dict[str, str]:
@@ -30,8 +32,11 @@ def claimed_domain() -> Iterator[int]:
     """
     folder = Path(tempfile.gettempdir()) / f"stsp-domains-{os.getuid()}"
     folder.mkdir(exist_ok=True)
-    # 0 is every user's default domain, so it comes last.
-    for domain in [*range(1, DOMAIN_COUNT), 0]:
+    # Not the one held last: traces of what has just ended there can keep a client from ever
+    # finding its service. 0 is every user's default domain, so it comes last.
+    first = next(_turn)
+    others = [1 + (first + i) % (DOMAIN_COUNT - 1) for i in range(DOMAIN_COUNT - 1)]
+    for domain in [*others, 0]:
         with (folder / str(domain)).open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -260,7 +260,7 @@ def test_a_set_up_that_broke_off_is_not_taken_for_done(steps, tmp_path, monkeypa
 
 
 def test_a_failing_step_shows_the_end_of_its_log(tmp_path, capsys):
-    code = "import sys; print(*range(100), sep=chr(10)); sys.exit('no such wheel')"
+    code = "import sys; print(*range(100), sep=chr(10), flush=True); sys.exit('no such wheel')"
     with pytest.raises(set_up.SetUpError, match=r"fetching failed.*setup\.log"):
         set_up.run_step("fetching", [sys.executable, "-c", code], tmp_path / "setup.log")
     output = capsys.readouterr()

@@ -142,6 +142,7 @@ class Peer(Node):
         self.markers: list[MarkerArray] = []
         self.diagnostics: list[DiagnosticStatus] = []
         self._callers: dict[str, Client] = {}
+        self._probes: list[Client] = []  # clients of get_state, the latest last
         self.image = self.camera_publisher(Image, "image")
         self.camera_info = self.camera_publisher(CameraInfo, "camera_info")
         self.region = self.create_publisher(RegionOfInterest, f"{namespace}/roi", 1)
@@ -209,7 +210,10 @@ class Peer(Node):
             self._callers[service] = self.create_client(kind, f"{self.stsp}/{service}")
             wait_for(self._callers[service].service_is_ready, f"service {service}")
             self._wait_until_known()
-        future = self._callers[service].call_async(request)
+        return self._answer(self._callers[service], service, request, timeout)
+
+    def _answer(self, client: Any, service: str, request: Any, timeout: float) -> Any:
+        future = client.call_async(request)
         wait_for(future.done, f"an answer of {service}", timeout)
         return future.result()
 
@@ -219,14 +223,12 @@ class Peer(Node):
         A ready service may not know its client yet, and then misses its request. Discovery keeps
         to the order of creation, so a later client's answer tells that the earlier ones are known.
         """
-        probe = self.create_client(GetState, f"{self.stsp}/get_state")
+        self._probes.append(self.create_client(GetState, f"{self.stsp}/get_state"))
         for _ in range(round(PATIENCE)):
-            future = probe.call_async(GetState.Request())
             try:
-                wait_for(future.done, "an answer of get_state", timeout=1.0)
+                self._answer(self._probes[-1], "get_state", GetState.Request(), timeout=1.0)
             except AssertionError:
                 continue
-            self.destroy_client(probe)
             return
         raise AssertionError("the node answers no call")
 
@@ -237,7 +239,10 @@ class Peer(Node):
 
     def state(self) -> str:
         """The lifecycle state."""
-        return str(self.call(GetState, "get_state", GetState.Request()).current_state.label)
+        if not self._probes:
+            self._wait_until_known()
+        response = self._answer(self._probes[-1], "get_state", GetState.Request(), PATIENCE)
+        return str(response.current_state.label)
 
     def set_parameter(self, name: str, value: Any) -> SetParametersResult:
         """Ask the node to change a parameter."""

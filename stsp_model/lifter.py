@@ -249,14 +249,16 @@ class Lifter(nn.Module):
         def gathered(x: Tensor, index: Tensor) -> Tensor:
             return x.unflatten(0, size)[row, index].flatten(0, 1)
 
-        index, known = window(self.window)
-        age = (stamps.unsqueeze(-1) - stamps[row, index]).to(frame.joints.dtype)
-        history = History(
-            gathered(frame.joints, index),
-            gathered(frame.log_variance, index),
-            age.flatten(0, 1),
-            known.flatten(0, 1),
-        )
+        history = None
+        if size[1] > 1:  # a single frame has no past to correct it by
+            index, known = window(self.window)
+            age = (stamps.unsqueeze(-1) - stamps[row, index]).to(frame.joints.dtype)
+            history = History(
+                gathered(frame.joints, index),
+                gathered(frame.log_variance, index),
+                age.flatten(0, 1),
+                known.flatten(0, 1),
+            )
         past, past_known = window(BODY_FRAMES - 1)
         own = torch.arange(size[1], device=stamps.device).expand(size).unsqueeze(-1)
         index = torch.cat([past, own], dim=-1)
@@ -305,7 +307,7 @@ class Lifter(nn.Module):
     def _poses(
         self,
         frame: FramePose,
-        history: History,
+        history: History | None,
         body: Tensor,
         body_known: Tensor,
         mass: Tensor,
@@ -319,8 +321,8 @@ class Lifter(nn.Module):
         alike, so more of them do not make it smaller.
         """
         corrected, log_variance = frame.joints, frame.log_variance
-        used = torch.zeros_like(history.known[:, 0], dtype=torch.long)
-        if self.tmp is not None:
+        used = torch.zeros_like(mass[:, 0], dtype=torch.long)
+        if self.tmp is not None and history is not None:
             corrected, log_variance = self.tmp(frame.nodes, corrected, log_variance, history)
             used = history.known.sum(dim=1)
         steady = running_median(body, body_known)

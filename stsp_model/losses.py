@@ -203,9 +203,12 @@ def acceleration_loss(
 ) -> Tensor:
     """Acceleration constraint (eq. 20): mean squared error of acceleration, m^2 per (1/30 s)^4.
 
-    Arguments as for `velocity_loss`; literal: the prediction's own acceleration.
+    Arguments as for `velocity_loss`; literal: the prediction's own acceleration. Zero for fewer
+    than three frames.
     """
     moving = joints if literal else _difference(joints, target, mask)
+    if stamps.shape[1] < 3:
+        return masked_mean(moving[:, :0])
     steps = _steps(stamps)
     velocity, known = _rate(moving, steps, mask)
     between = (steps[:, 1:] + steps[:, :-1]) / 2  # velocities stand in the middle of their steps

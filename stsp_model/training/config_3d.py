@@ -114,7 +114,8 @@ class LiftWeights:
 class Clips:
     """How clips are cut from motion capture.
 
-    frames: per clip. rate: [least, most] frames a second. dropped: share of frames that are lost.
+    frames: per clip; with 1 the skeleton module learns alone, from frames of as many clips.
+    rate: [least, most] frames a second. dropped: share of frames that are lost.
     speed: pace, up or down by this factor. mirrored: left for right. proportions: standard
     deviation of the logarithm of a factor on every length of the body.
     """
@@ -127,7 +128,7 @@ class Clips:
     proportions: float
 
     def __post_init__(self) -> None:
-        within(self, 3, 1000, "frames")
+        within(self, 1, 1000, "frames")
         rising(self, "rate")
         within(self, 4, 240, "rate")
         within(self, 0, 0.9, "dropped")

@@ -130,7 +130,7 @@ class LiftBatches:
         stamps = np.cumsum((1 + lost) / rate[:, None], axis=1)
         stamps -= stamps[:, :1]
         # A take shorter than the clip is gone through more slowly.
-        pace = np.minimum(pace, motions.durations[take] / stamps[:, -1])
+        pace = np.minimum(pace, motions.durations[take] / np.maximum(stamps[:, -1], 1e-6))
         start = uniform[:, 6] * (motions.durations[take] - pace * stamps[:, -1])
         moments = start[:, None] + pace[:, None] * stamps
         frames = np.empty((len(take), count), np.int64)

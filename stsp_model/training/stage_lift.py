@@ -154,10 +154,12 @@ def lift_stage(
     if not steps:
         seconds = config.clips.frames / float(np.mean(config.clips.rate)) * batches.size
         steps = max(round(motions.durations.sum() / seconds), 1)
+    # Single frames teach the temporal module nothing, and decay would shrink its weights.
+    learning = model.lifter.gsr if config.clips.frames == 1 else model.lifter
     return Stage(
         losses=LiftLosses(model, config.weights.squared),
         weights={k: v for k, v in asdict(config.weights).items() if k != "squared"},
-        groups=[Group(list(model.lifter.parameters()))],
+        groups=[Group(list(learning.parameters()))],
         batches=batches,
         steps_per_epoch=steps,
         shared=(batches.size,),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import minisets
 import pytest
@@ -42,6 +43,17 @@ def test_stage_lift_learns_depth_and_leaves_the_keypoint_module_alone(tmp_path, 
     assert falls(history, 1.1)
     assert history[-1]["mpjpe_mm"] < 225  # the mean pose for every clip has 254
     after = model.epe.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+def test_stage_lift_on_single_frames_trains_the_skeleton_module_alone(tmp_path, cmu):
+    model = STSPNet(minisets.TINY)
+    before = {name: value.clone() for name, value in model.lifter.tmp.state_dict().items()}
+    config = minisets.lift_config(epochs=3, steps_per_epoch=30, learning_rate=0.001)
+    config = replace(config, clips=replace(config.clips, frames=1))
+    history = train_stage(model, config, [cmu], tmp_path / "lift", device="cpu")
+    assert falls(history, 1.05)
+    after = model.lifter.tmp.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
 
 

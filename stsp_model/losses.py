@@ -135,7 +135,7 @@ def bone_length_loss(joints: Tensor, lengths: Tensor, mask: Tensor | None = None
     return masked_mean(_difference(bone_lengths(joints), lengths, known).square(), known)
 
 
-def joint_angles(joints: Tensor) -> Tensor:
+def included_angles(joints: Tensor) -> Tensor:
     """Angles (..., A) in radians, 0..pi, of joints (..., 17, 3), in the order of skeleton.ANGLES.
 
     NaN where one of the two bones has no length.
@@ -164,7 +164,7 @@ def joint_angle_loss(joints: Tensor, mask: Tensor | None = None) -> Tensor:
     """
     low = joints.new_tensor([math.radians(a.min_deg) for a in ANGLES])
     high = joints.new_tensor([math.radians(a.max_deg) for a in ANGLES])
-    angles = joint_angles(joints)
+    angles = included_angles(joints)
     known = ~angles.isnan()
     if mask is not None:
         ends = torch.tensor([(a.start, a.vertex, a.end) for a in ANGLES], device=joints.device)

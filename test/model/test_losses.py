@@ -168,9 +168,9 @@ def bent_knee(degrees):
 
 
 @pytest.mark.parametrize("degrees", [5.0, 90.0, 180.0])
-def test_joint_angles_by_hand(degrees):
+def test_included_angles_by_hand(degrees):
     names = [limit.name for limit in ANGLES]
-    angles = losses.joint_angles(bent_knee(degrees)).rad2deg()
+    angles = losses.included_angles(bent_knee(degrees)).rad2deg()
     assert angles[names.index("right_knee")].item() == pytest.approx(degrees, abs=1e-4)
     assert angles[names.index("left_knee")].item() == pytest.approx(180)
     assert angles[names.index("neck")].item() == pytest.approx(180)

@@ -39,6 +39,7 @@ setup(
         "stsp_model.data",
         "stsp_model.evaluation",
         "stsp_model.msg",
+        "stsp_model.replay",
         "stsp_model.synth",
         "stsp_model.training",
         "stsp_ros",

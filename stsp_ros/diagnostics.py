@@ -11,13 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
-# Why a received frame is not processed.
-SUPERSEDED = "superseded"  # a newer one came before work on it began
-STOPPED = "stopped"  # the node was deactivated or disabled
-BAD_IMAGE = "bad image"
-LATE = "late"
-FAILED = "failed"
-
 WINDOW = 300  # latest frames behind the latencies
 _LEVELS = {"warn": DiagnosticStatus.WARN, "error": DiagnosticStatus.ERROR}
 

@@ -16,9 +16,8 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo
 from std_srvs.srv import SetBool, Trigger
 
+from stsp_model.outcomes import STOPPED, SUPERSEDED
 from stsp_ros.diagnostics import (
-    STOPPED,
-    SUPERSEDED,
     Finding,
     Statistics,
     report_values,

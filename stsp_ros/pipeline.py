@@ -14,7 +14,7 @@ from rclpy.clock import Clock
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Header
 from stsp.msg import Skeleton3DArray
 from visualization_msgs.msg import MarkerArray
@@ -22,15 +22,17 @@ from visualization_msgs.msg import MarkerArray
 from stsp_model.camera import Camera
 from stsp_model.drawing import draw_skeleton
 from stsp_model.estimator import LateFrameError
+from stsp_model.outcomes import BAD_IMAGE, FAILED, LATE
 from stsp_ros.camera_source import CameraSource
 from stsp_ros.conversions import (
     image_from_message,
     image_message,
+    joint_angles_message,
     jpeg_message,
     skeletons_message,
     stamp_seconds,
 )
-from stsp_ros.diagnostics import BAD_IMAGE, FAILED, LATE, Finding, Report, Statistics
+from stsp_ros.diagnostics import Finding, Report, Statistics
 from stsp_ros.estimation import Estimator, Region, estimator_options
 from stsp_ros.image_input import Frame
 from stsp_ros.markers import delete_all_markers, skeleton_markers
@@ -49,6 +51,7 @@ class Outputs:
 
     skeletons: LifecyclePublisher
     markers: LifecyclePublisher
+    joint_angles: LifecyclePublisher
     debug_image: LifecyclePublisher
     debug_compressed: LifecyclePublisher
 
@@ -67,13 +70,14 @@ class Outputs:
         return cls(
             skeletons=publisher(Skeleton3DArray, "~/skeletons"),
             markers=publisher(MarkerArray, "~/markers"),
+            joint_angles=publisher(JointState, "~/joint_angles"),
             debug_image=publisher(Image, "~/debug_image"),
             debug_compressed=publisher(CompressedImage, "~/debug_image/compressed"),
         )
 
     def destroy(self, node: LifecycleNode) -> None:
         """Release all of them."""
-        for publisher in (self.skeletons, self.markers, self.debug_image, self.debug_compressed):
+        for publisher in vars(self).values():
             node.destroy_lifecycle_publisher(publisher)
 
 
@@ -216,6 +220,8 @@ class Pipeline:
                     lifetime=view.settings.marker_lifetime,
                 )
             )
+        if self._outputs.joint_angles.get_subscription_count():
+            self._outputs.joint_angles.publish(joint_angles_message(view.poses, view.header))
         raw = self._outputs.debug_image.get_subscription_count() > 0
         compressed = self._outputs.debug_compressed.get_subscription_count() > 0
         if not (raw or compressed):

@@ -5,8 +5,6 @@ A NumPy .npz archive without pickles; docs/evaluation.md describes it for those 
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from stsp_model.archive import load_arrays, save_arrays
 from stsp_model.data.errors import DataError
 from stsp_model.skeleton import JOINT_COUNT
 
@@ -28,8 +27,6 @@ _PER_FRAME: Mapping[str, tuple[int, ...]] = {
     "joints_2d": (JOINT_COUNT, 2),
     "height": (),
 }
-# What NumPy and the archive raise for files that are cut off, damaged or something else.
-_UNREADABLE = (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +67,7 @@ def save_predictions(path: str | Path, predictions: Mapping[str, Prediction]) ->
                 for value, length in zip(values, lengths, strict=True)
             ]
             arrays[field] = np.concatenate(rows).astype(np.float64)
-    with open(path, "wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # no array is allow_pickle
+    save_arrays(path, arrays)
 
 
 def _length(name: str, prediction: Prediction) -> int:
@@ -133,10 +129,6 @@ def _arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     if not path.is_file():
         raise DataError(f"predictions {path} do not exist")
     try:
-        with np.load(path, allow_pickle=False) as archive:  # a lone array is no context: TypeError
-            return {name: archive[name] for name in archive.files}
-    except _UNREADABLE as error:
-        raise DataError(
-            f"{path} cannot be read as an .npz file without pickles ({error}); "
-            "docs/evaluation.md says how to write one"
-        ) from None
+        return load_arrays(path)
+    except ValueError as error:
+        raise DataError(f"{error}; docs/evaluation.md says how to write one") from None

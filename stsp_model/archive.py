@@ -1,0 +1,42 @@
+"""Arrays in .npz files without pickles, so that reading one executes nothing."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+# What NumPy and the archive raise for files that are cut off, damaged or something else.
+_UNREADABLE = (
+    *(ValueError, TypeError, OSError, EOFError, KeyError, NotImplementedError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+
+
+def save_arrays(path: str | Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write named arrays; the file appears only once complete."""
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(partial, "wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # no array is allow_pickle
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_arrays(path: str | Path) -> dict[str, npt.NDArray[Any]]:
+    """Read named arrays. Raises ValueError for a file that is no such archive, or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:  # a lone array is no context: TypeError
+            return {name: archive[name] for name in archive.files}
+    except _UNREADABLE as error:
+        raise ValueError(
+            f"{path} cannot be read as an .npz file without pickles ({error})"
+        ) from None

@@ -1,0 +1,1 @@
+"""Bags run through the estimator offline: skeletons, scores, a report, and how two differ."""

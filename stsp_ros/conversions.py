@@ -1,4 +1,4 @@
-"""Messages to arrays and back: images, camera models and skeletons."""
+"""Messages to arrays and back: images, camera models, skeletons and their joint angles."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from geometry_msgs.msg import Point, Vector3
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Header
 from stsp.msg import Keypoint2D, Keypoint3D, Skeleton3D, Skeleton3DArray
 
+from stsp_model.angles import ANGLE_NAMES, joint_angles
 from stsp_model.images import UnknownEncodingError, decode_compressed, decode_image
-from stsp_model.skeleton import JOINTS
+from stsp_model.skeleton import JOINT_COUNT, JOINTS
 
 if TYPE_CHECKING:
     from stsp_model.estimator import Pose
@@ -98,6 +99,20 @@ def skeletons_message(
         joint_names=_JOINT_NAMES,
         skeletons=[_skeleton(pose, header) for pose in poses],
         processing_time=processing_time,
+    )
+
+
+def joint_angles_message(poses: Sequence[Pose], header: Header) -> JointState:
+    """The joint angles, in radians, of everyone seen in one image, named `<id>/left_knee`.
+
+    Unknown angles are NaN; who is lost has none.
+    """
+    seen = [pose for pose in poses if pose.tracking_state != Skeleton3D.TRACKING_TERMINATE]
+    angles = joint_angles(np.array([pose.joints for pose in seen]).reshape(-1, JOINT_COUNT, 3))
+    return JointState(
+        header=header,
+        name=[f"{pose.id}/{name}" for pose in seen for name in ANGLE_NAMES],
+        position=array.array("d", angles.ravel()),
     )
 
 

@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 from bench import a_lost_pose, a_pose, an_image
 from rclpy.serialization import deserialize_message, serialize_message
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, Image, JointState
 from stsp.msg import Skeleton3D, Skeleton3DArray
 
+from stsp_model.angles import ANGLE_NAMES, joint_angles
 from stsp_model.camera_info import camera_from_info
-from stsp_model.skeleton import JOINT_COUNT, JOINTS
+from stsp_model.skeleton import INDEX, JOINT_COUNT, JOINTS
 from stsp_ros.camera_source import CameraSource
 from stsp_ros.conversions import (
     image_from_message,
     image_message,
+    joint_angles_message,
     skeletons_message,
     stamp_seconds,
 )
@@ -112,6 +114,23 @@ def test_a_lost_person_keeps_all_joints_as_nan() -> None:
     assert len(skeleton.joints) == len(skeleton.joints_2d) == JOINT_COUNT
     assert all(np.isnan(joint.offset.z) for joint in skeleton.joints)
     assert np.isnan(skeleton.root.x)
+
+
+def test_joint_angles_are_named_by_person_and_leave_out_who_is_lost() -> None:
+    unseen = a_pose("p7")
+    unseen.joints[INDEX["left_ankle"]] = np.nan
+    message = joint_angles_message([a_pose("p4"), a_lost_pose("p5"), unseen], HEADER)
+    message = deserialize_message(serialize_message(message), JointState)
+    assert message.header == HEADER
+    assert message.name == [f"{person}/{name}" for person in ("p4", "p7") for name in ANGLE_NAMES]
+    angles = dict(zip(message.name, message.position, strict=True))
+    expected = dict(zip(ANGLE_NAMES, joint_angles(a_pose().joints), strict=True))
+    assert angles["p4/right_elbow"] == expected["right_elbow"]
+    assert angles["p7/right_hip"] == expected["right_hip"]
+    assert np.isnan([angles["p7/left_knee"], angles["p7/trunk"]]).all()
+    assert (len(message.velocity), len(message.effort)) == (0, 0)
+    nobody = joint_angles_message([], HEADER)
+    assert (nobody.name, len(nobody.position)) == ([], 0)
 
 
 def test_stamps_are_seconds() -> None:

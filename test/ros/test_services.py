@@ -1,15 +1,18 @@
-"""Services, markers and the debug image of a running node."""
+"""Services, markers, joint angles and the debug image of a running node."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pytest
 from bench import FRAME, Bench, FakeEstimator, a_lost_pose, a_pose, an_image, wait_for
 from lifecycle_msgs.msg import Transition
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_srvs.srv import SetBool, Trigger
 from visualization_msgs.msg import Marker
 
+from stsp_model.angles import ANGLE_NAMES, joint_angles
 from stsp_model.estimator import Pose
 from stsp_ros import pipeline
 from stsp_ros.conversions import image_from_message
@@ -100,6 +103,43 @@ def test_deactivation_deletes_all_markers(bench: Bench) -> None:
     assert bench.peer.change_state(Transition.TRANSITION_DEACTIVATE)
     wait_for(lambda: Marker.DELETEALL in actions(bench), "DELETEALL")
     assert bench.peer.markers[-1].markers[0].header.frame_id == FRAME
+
+
+def test_joint_angles_come_only_for_subscribers_and_of_who_is_seen(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[JointState] = []
+    make = pipeline.joint_angles_message
+
+    def noted_make(*arguments: Any) -> JointState:
+        made.append(make(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(pipeline, "joint_angles_message", noted_make)
+
+    def answer(stamp: float) -> list[Pose]:
+        return [a_lost_pose("p7")] if stamp == 80.0 else [a_pose("p7")]
+
+    bench.start(FakeEstimator(answer=answer))
+    bench.peer.greet()
+    assert made == []
+    heard: list[JointState] = []
+    bench.peer.listen(JointState, "/stsp/joint_angles", heard.append)
+
+    def told() -> bool:
+        bench.peer.greet()
+        return bool(heard)
+
+    wait_for(told, "the first joint angles")
+    for stamp in (79.0, 80.0):
+        heard.clear()
+        bench.peer.image.publish(an_image(stamp))
+        (message,) = wait_for(lambda: list(heard), f"joint angles at {stamp} s")
+        assert message.header == bench.peer.skeletons_at(stamp).header
+        seen = stamp == 79.0
+        assert message.name == [f"p7/{name}" for name in ANGLE_NAMES if seen]
+        expected = joint_angles(a_pose().joints) if seen else []
+        np.testing.assert_array_equal(message.position, expected)
 
 
 def test_the_debug_image_is_drawn_only_for_subscribers(

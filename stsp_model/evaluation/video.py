@@ -21,7 +21,7 @@ from stsp_model.evaluation.pck import Detections
 from stsp_model.evaluation.predictions import Prediction
 from stsp_model.evaluation.scores import Take
 from stsp_model.network import SUBJECT_HEIGHT_RANGE, STSPNet
-from stsp_model.pose import Pose, TrackingState
+from stsp_model.pose import TrackingState
 from stsp_model.skeleton import JOINT_COUNT, JOINTS
 from stsp_model.sources import open_source
 
@@ -215,8 +215,8 @@ def _followed(
         poses = [pose for pose in poses if pose.tracking_state == TrackingState.OK]
         present = [p for p in footage.people if stamp in rows[p.name]]
         places = [p.joints_2d[rows[p.name][stamp]] for p in present]
-        for pose, nearest in _matched(poses, places):
-            name = present[nearest].name
+        for i, nearest in nearest_pairs([pose.joints_2d for pose in poses], places):
+            pose, name = poses[i], present[nearest].name
             if name in joints:
                 row = rows[name][stamp]
                 joints[name][row], joints_2d[name][row] = pose.joints, pose.joints_2d
@@ -229,23 +229,29 @@ def _followed(
     }
 
 
-def _matched(poses: Sequence[Pose], places: Sequence[FloatArray]) -> list[tuple[Pose, int]]:
-    """Pairs of a pose and the index of the true 2D joints (17, 2) it belongs to, nearest first."""
+def nearest_pairs(
+    found: Sequence[npt.NDArray[np.floating]], places: Sequence[npt.NDArray[np.floating]]
+) -> list[tuple[int, int]]:
+    """Which of the joints (17, 2) found in an image belong to which true ones, nearest first.
+
+    Pairs of indices into both; each index at most once. A pose whose joints lie half a box away in
+    the mean belongs to nobody.
+    """
     costs = []
-    for i, pose in enumerate(poses):
+    for i, joints in enumerate(found):
         for j, target in enumerate(places):
             known = np.isfinite(target).all(axis=1)
             if not known.any():
                 continue
             side = float(np.ptp(target[known], axis=0).max())
-            distance = float(np.linalg.norm(pose.joints_2d - target, axis=1)[known].mean())
+            distance = float(np.linalg.norm(joints - target, axis=1)[known].mean())
             if distance <= _ASTRAY * side:
                 costs.append((distance, i, j))
     pairs: dict[int, int] = {}
     for _, i, j in sorted(costs):
         if i not in pairs and j not in pairs.values():
             pairs[i] = j
-    return [(poses[i], j) for i, j in pairs.items()]
+    return list(pairs.items())
 
 
 def detections(people: Sequence[Person], predictions: Mapping[str, Prediction]) -> Detections:

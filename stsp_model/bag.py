@@ -231,6 +231,10 @@ class BagWriter:
         if name not in self._connections:
             self._connections[name] = self._writer.add_connection(name, type, typestore=typestore())
 
+    def note(self, key: str, text: str) -> None:
+        """Put a line about the bag into its metadata, as custom_data; an MCAP file holds it too."""
+        self._writer.set_custom_data(key, text)
+
     def write(self, topic: str, log_time: int, data: bytes | memoryview) -> None:
         """Append a message's CDR bytes as they are. `log_time` in ns."""
         if topic not in self._connections:

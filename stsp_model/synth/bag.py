@@ -16,6 +16,7 @@ from stsp_model.bag import (
 )
 from stsp_model.data.shards import RenderedClip
 from stsp_model.skeleton import INDEX, JOINTS
+from stsp_model.synth import CREDITS
 
 IMAGE_TOPIC = "/camera/image/compressed"
 CAMERA_INFO_TOPIC = "/camera/camera_info"
@@ -76,9 +77,14 @@ def _skeleton(clip: RenderedClip, frame: int, person: int, header: Any) -> Any:
 
 
 def write_bag(path: str | Path, clip: RenderedClip) -> None:
-    """Write a clip as an MCAP bag, the folder `path`. Raises BagError if it exists."""
+    """Write a clip as an MCAP bag, the folder `path`. Raises BagError if it exists.
+
+    The bag's metadata name the clip's motions and give the credits.
+    """
     types = typestore().types
     with BagWriter(path) as bag:
+        bag.note("motions", ", ".join(clip.motions))
+        bag.note("credits", CREDITS)
         for topic, kind in (
             (CAMERA_INFO_TOPIC, CAMERA_INFO_TYPE),
             (IMAGE_TOPIC, COMPRESSED_IMAGE_TYPE),

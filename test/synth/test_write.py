@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from figures import write_dancers
+from ruamel.yaml import YAML
 
 from stsp_model.bag import BagReader
 from stsp_model.cli import main
@@ -127,6 +128,14 @@ def test_a_bag_holds_what_a_camera_publishes_and_the_truth(clip, tmp_path):
     flat = skeleton.joints_2d[INDEX["nose"]]
     assert [flat.u, flat.v] == pytest.approx(clip.joints_2d[5, 1, INDEX["nose"]], rel=1e-5)
     assert [k.confidence for k in skeleton.joints_2d] == clip.visible[5, 1].astype(float).tolist()
+
+
+def test_a_bag_says_whose_motions_it_holds(clip, tmp_path):
+    write_bag(tmp_path / "bag", clip)
+    text = (tmp_path / "bag" / "metadata.yaml").read_text(encoding="utf-8")
+    about = YAML(typ="safe").load(text)["rosbag2_bagfile_information"]["custom_data"]
+    assert about["motions"] == "01_01, 01_01"
+    assert "mocap.cs.cmu.edu" in about["credits"]
 
 
 def test_a_bag_has_the_same_bytes_twice(clip, tmp_path):

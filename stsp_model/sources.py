@@ -53,7 +53,7 @@ class Source:
     """Frames that can be gone through any number of times, each `frames()` from the start.
 
     `size` is the first frame's (width, height); `count` the number of frames as far as the file
-    tells without decoding it.
+    tells without decoding it, else 0.
     """
 
     name: str
@@ -62,42 +62,47 @@ class Source:
     frames: Callable[[], Iterator[Frame]]
 
 
-def open_source(path: str | Path, image_topic: str | None = None) -> Source:
+def open_source(path: str | Path, image_topic: str | None = None, start: float = 0.0) -> Source:
     """The frames of a bag (folder, .mcap, .db3), a folder of images, or a video file.
 
-    `image_topic` says which of a bag's cameras is meant. The first frame is decoded to see that
-    there is one. Raises SourceError or BagError with a sentence for the user.
+    `image_topic` says which of a bag's cameras is meant. Frames less than `start` seconds after
+    the first are left out. The first of the others is decoded to see that there is one. Raises
+    SourceError or BagError with a sentence for the user.
     """
     path = Path(path)
     if not path.exists():
         raise SourceError(f"{path} does not exist")
     if path.suffix in (".mcap", ".db3") or (path / "metadata.yaml").exists():
-        return _bag_source(path, image_topic)
-    if path.is_dir():
-        return _folder_source(path)
-    return _video_source(path)
-
-
-def _source(path: Path, count: int, frames: Callable[[], Iterator[Frame]]) -> Source:
-    first = next(frames(), None)
+        count, frames = _bag(path, image_topic)
+    elif path.is_dir():
+        count, frames = _folder(path)
+    else:
+        count, frames = _video(path)
+    frames_from_start = partial(frames, round(start * _SECOND))
+    first = next(frames_from_start(), None)
     if first is None:
-        raise SourceError(f"{path} holds no frame that can be decoded")
+        when = f", {start:g} s after its first frame or later," if start > 0 else ""
+        raise SourceError(f"{path} holds no frame{when} that can be decoded")
     height, width = first.image.shape[:2]
-    return Source(path.name, (width, height), count, frames)
+    return Source(path.name, (width, height), 0 if start > 0 else count, frames_from_start)
 
 
-def _bag_source(path: Path, wanted: str | None) -> Source:
+# The frames from so many ns after the first on, without decoding the others.
+_Frames = Callable[[int], Iterator[Frame]]
+
+
+def _bag(path: Path, wanted: str | None) -> tuple[int, _Frames]:
     with BagReader(path) as reader:
         topic = image_topic(reader, wanted)
         count = reader.topics[topic].count
-    return _source(path, count, partial(_bag_frames, path, topic))
+    return count, partial(_bag_frames, path, topic)
 
 
-def _bag_frames(path: Path, topic: str) -> Iterator[Frame]:
+def _bag_frames(path: Path, topic: str, start: int) -> Iterator[Frame]:
     with BagReader(path) as reader:
         info_topic = camera_info_topic(reader, topic)
         # An image is often logged just before the camera info of the same instant.
-        info = None
+        info, first = None, None
         if info_topic:
             info = reader.decode(next(reader.records([info_topic])))
         for record in reader.records([topic, *([info_topic] if info_topic else [])]):
@@ -105,15 +110,18 @@ def _bag_frames(path: Path, topic: str) -> Iterator[Frame]:
             if record.topic == info_topic:
                 info = message
                 continue
+            # A camera that sets no stamp: the time of recording is the nearest to it.
+            stamp = stamp_nanoseconds(message) or record.log_time
+            first = stamp if first is None else first
+            if start > 0 and stamp < first + start:  # all from 0, late frames too
+                continue
             try:
                 image = _decode(message, record.type)
             except ValueError as error:
-                stamp = stamp_nanoseconds(message) / _SECOND
-                _LOGGER.warning("image of %s at %.3f s is left out: %s", topic, stamp, error)
+                seconds = stamp / _SECOND
+                _LOGGER.warning("image of %s at %.3f s is left out: %s", topic, seconds, error)
                 continue
-            # A camera that sets no stamp: the time of recording is the nearest to it.
-            stamp_ns = stamp_nanoseconds(message) or record.log_time
-            yield Frame(stamp_ns, image, message.header.frame_id, info)
+            yield Frame(stamp, image, message.header.frame_id, info)
 
 
 def _decode(message: Any, type: str) -> npt.NDArray[np.uint8]:
@@ -130,47 +138,52 @@ def _decode(message: Any, type: str) -> npt.NDArray[np.uint8]:
     )
 
 
-def _folder_source(path: Path) -> Source:
+def _folder(path: Path) -> tuple[int, _Frames]:
     files = sorted(f for f in path.iterdir() if f.suffix.lower() in _IMAGE_SUFFIXES)
     if not files:
         raise SourceError(
             f"folder {path} is no bag (no metadata.yaml) and holds no {', '.join(_IMAGE_SUFFIXES)}"
         )
-    return _source(path, len(files), partial(_folder_frames, files))
+    return len(files), partial(_folder_frames, files)
 
 
-def _folder_frames(files: list[Path]) -> Iterator[Frame]:
+def _folder_frames(files: list[Path], start: int) -> Iterator[Frame]:
     for index, file in enumerate(files):
+        stamp = FIRST_STAMP + round(index * _SECOND / FOLDER_RATE)
+        if stamp < FIRST_STAMP + start:
+            continue
         image = cv2.imread(str(file), cv2.IMREAD_COLOR)
         if image is None:
             _LOGGER.warning("%s is left out: it does not decode", file)
             continue
-        stamp = FIRST_STAMP + round(index * _SECOND / FOLDER_RATE)
         yield Frame(stamp, np.asarray(image, np.uint8), "camera")
 
 
-def _video_source(path: Path) -> Source:
+def _video(path: Path) -> tuple[int, _Frames]:
     capture = cv2.VideoCapture(str(path))
     opened, count = capture.isOpened(), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     capture.release()
     if not opened:
         raise SourceError(f"{path} cannot be opened as a video; it may be damaged or no video")
-    return _source(path, max(count, 0), partial(_video_frames, path))
+    return max(count, 0), partial(_video_frames, path)
 
 
-def _video_frames(path: Path) -> Iterator[Frame]:
+def _video_frames(path: Path, start: int) -> Iterator[Frame]:
     capture = cv2.VideoCapture(str(path))
     try:
         rate = capture.get(cv2.CAP_PROP_FPS)
         period = round(_SECOND / rate) if 1 <= rate <= 1000 else round(_SECOND / 30)
-        stamp = FIRST_STAMP - period
-        while True:
-            arrived, image = capture.read()
-            if not arrived:
-                return
+        stamp, first = FIRST_STAMP - period, None
+        while capture.grab():
             # The container's own times, where they advance: phones record at a varying rate.
             told = FIRST_STAMP + round(capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
             stamp = told if told > stamp else stamp + period
+            first = stamp if first is None else first
+            if stamp < first + start:
+                continue
+            decoded, image = capture.retrieve()
+            if not decoded:
+                return
             yield Frame(stamp, np.asarray(image, np.uint8), "camera")
     finally:
         capture.release()

@@ -178,6 +178,48 @@ def test_a_folder_of_images_plays_in_the_order_of_names(tmp_path: Path) -> None:
     assert [f.stamp - FIRST_STAMP for f in frames] == [0, 33_333_333, 66_666_667]
 
 
+@pytest.mark.parametrize("kind", ["bag", "folder", "video"])
+def test_a_later_start_leaves_out_the_frames_before_it(
+    tmp_path: Path, kind: str, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
+) -> None:
+    if kind == "bag":
+        images = [raw(10**9), raw(10**9 + 20_000_000, "32FC1"), raw(10**9 + 40_000_000)]
+        path = write(
+            tmp_path / "bag",
+            ("/camera_info", camera_info(1, 30.0)),
+            ("/image", images[0]),
+            ("/camera_info", camera_info(2, 40.0)),
+            ("/image", images[1]),
+            ("/image", images[2]),
+            ("/image", raw(10**9 + 80_000_000)),
+        )
+    elif kind == "folder":
+        path = tmp_path
+        for name in "abcd":
+            (path / f"{name}.png").write_bytes(cv2.imencode(".png", grey(10))[1].tobytes())
+    else:
+        path = request.getfixturevalue("video")
+    stamps = [frame.stamp for frame in open_source(path).frames()]
+    caplog.clear()
+    source = open_source(path, start=0.04)
+    frames = list(source.frames())
+    assert caplog.text == ""  # what is left out was not even decoded
+    assert [frame.stamp for frame in frames] == [s for s in stamps if s >= stamps[0] + 40_000_000]
+    assert len(frames) == 2
+    assert source.count == 0
+    if kind == "bag":
+        assert [frame.camera_info.k[0] for frame in frames] == [40.0, 40.0]
+    if kind == "video":
+        assert abs(int(frames[0].image[12, 16, 0]) - 100) < 6
+    with pytest.raises(SourceError, match=r"holds no frame, 0\.5 s after its first frame or later"):
+        open_source(path, start=0.5)
+
+
+def test_a_bags_late_frames_are_there_as_they_came(tmp_path: Path) -> None:
+    bag = write(tmp_path / "bag", *(("/image", raw(stamp)) for stamp in (50, 40, 60)))
+    assert [frame.stamp for frame in open_source(bag).frames()] == [50, 40, 60]
+
+
 def test_nothing_to_read_is_said_plainly(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"nowhere\.mp4 does not exist"):
         open_source(tmp_path / "nowhere.mp4")

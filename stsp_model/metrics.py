@@ -99,21 +99,30 @@ def pck_2d(
 ) -> float:
     """Percentage of 2D joints within `threshold` torso lengths of the truth (PCK@0.2).
 
-    The torso is the true distance from the right shoulder to the left hip, or from the left
-    shoulder to the right hip where one of those is masked; frames with neither do not count.
-    All 17 joints must be given; `joints` picks those that are scored.
+    The torso is the true one, see `torso_lengths`; frames without one do not count. All 17 joints
+    must be given; `joints` picks those that are scored.
     """
     prediction, target, mask = _pair(prediction, target, mask, None, 2)
     if target.shape[1] != JOINT_COUNT:
         raise ValueError(f"target has {target.shape[1]} joints, expected {JOINT_COUNT}")
-    torso = np.full(len(target), np.nan)
-    for a, b in reversed(TORSO):
-        known = mask[:, a] & mask[:, b]
-        torso[known] = np.linalg.norm(target[known, a] - target[known, b], axis=-1)
+    torso = torso_lengths(target, mask)
     mask = mask & np.isfinite(torso)[:, None]
     right = _distance(prediction, target) <= threshold * np.nan_to_num(torso)[:, None]
     picked = list(range(JOINT_COUNT) if joints is None else joints)
     return _percent(right[:, picked], mask[:, picked])
+
+
+def torso_lengths(joints: FloatArray, visible: BoolArray) -> FloatArray:
+    """Length (N,) of the torso of 2D joints (N, 17, 2) where visible (N, 17), as PCK@0.2 takes it.
+
+    From the right shoulder to the left hip, or from the left shoulder to the right hip where one of
+    those is not visible; NaN with neither, or where they lie on one point.
+    """
+    torso = np.full(len(joints), np.nan)
+    for a, b in reversed(TORSO):
+        known = visible[:, a] & visible[:, b] & (joints[:, a] != joints[:, b]).any(axis=-1)
+        torso[known] = np.linalg.norm(joints[known, a] - joints[known, b], axis=-1)
+    return torso
 
 
 def mpjve(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -112,6 +112,28 @@ def image_keypoints(observation: Observation, crop_boxes: Tensor) -> Keypoints:
     return Keypoints(joints, observation.mass, covariance, observation.features)
 
 
+@dataclass(frozen=True, eq=False)
+class LiftedTrack:
+    """Poses of one person in T frames; NaN in those without any 2D joint.
+
+    joints (T, 17, 3): m from the pelvis, camera axes; variance (T, 17, 3): m^2, the height's share
+    included; confidence (T, 17): chance to be within 150 mm. height, height_variance (T,): m and
+    m^2, the latter 0 where the height was given.
+    """
+
+    joints: npt.NDArray[np.float32]
+    variance: npt.NDArray[np.float32]
+    confidence: npt.NDArray[np.float32]
+    height: npt.NDArray[np.float32]
+    height_variance: npt.NDArray[np.float32]
+
+    @classmethod
+    def unknown(cls, frames: int) -> LiftedTrack:
+        """All NaN."""
+        shapes = (JOINT_COUNT, 3), (JOINT_COUNT, 3), (JOINT_COUNT,), (), ()
+        return cls(*(np.full((frames, *shape), np.nan, np.float32) for shape in shapes))
+
+
 class STSPNet(nn.Module):
     """STSP-Net (Liu et al. 2025): keypoints, skeleton and temporal module, and the finder.
 
@@ -202,7 +224,6 @@ class STSPNet(nn.Module):
         )
         return observation, lifted
 
-    @torch.inference_mode()
     def lift(
         self,
         joints_2d: npt.ArrayLike | Tensor,
@@ -228,6 +249,21 @@ class STSPNet(nn.Module):
         Raises:
             TypeError, ValueError: naming the argument that does not fit.
         """
+        return self.lift_track(
+            joints_2d, stamps, camera, confidence, subject_height, covariance
+        ).joints
+
+    @torch.inference_mode()
+    def lift_track(
+        self,
+        joints_2d: npt.ArrayLike | Tensor,
+        stamps: npt.ArrayLike | Tensor,
+        camera: Camera,
+        confidence: npt.ArrayLike | Tensor | None = None,
+        subject_height: float | None = None,
+        covariance: npt.ArrayLike | Tensor | None = None,
+    ) -> LiftedTrack:
+        """As `lift`, with how sure the poses are."""
         points, times, certainty, spread = checked_track(
             joints_2d, stamps, camera, confidence, covariance
         )
@@ -235,7 +271,7 @@ class STSPNet(nn.Module):
         points = camera.undistort(points)
         there = np.isfinite(points).all(axis=-1) & (certainty > 0)
         points[~there] = np.nan
-        result = np.full((len(points), JOINT_COUNT, 3), np.nan, np.float32)
+        result = LiftedTrack.unknown(len(points))
         frames = np.flatnonzero(there.any(axis=1))
         points, times, certainty = points[frames], times[frames], certainty[frames]
         corners = np.nanmin(points, axis=1), np.nanmax(points, axis=1)
@@ -250,7 +286,7 @@ class STSPNet(nn.Module):
         for start in range(0, len(frames), _LIFT_FRAMES):
             first = max(start - BODY_FRAMES, 0)
             piece = slice(first, start + _LIFT_FRAMES)
-            joints = self._lifted(
+            lifted = self._lifted(
                 points[piece],
                 certainty[piece],
                 spread[piece],
@@ -259,7 +295,9 @@ class STSPNet(nn.Module):
                 camera,
                 height,
             )
-            result[frames[start : start + _LIFT_FRAMES]] = joints[start - first :]
+            for field in fields(result):
+                values = getattr(lifted, field.name)[0, start - first :].cpu().numpy()
+                getattr(result, field.name)[frames[start : start + _LIFT_FRAMES]] = values
         return result
 
     def _lifted(
@@ -271,22 +309,21 @@ class STSPNet(nn.Module):
         times: FloatArray,
         camera: Camera,
         height: float | None,
-    ) -> npt.NDArray[np.float32]:
-        """`lift` for one piece of a clip."""
+    ) -> Lifted:
+        """`lift_track` for one piece of a clip, as a batch of one."""
         like = self.lifter.variance_scale
         joints, mass, covariance, box, K = (
             torch.from_numpy(np.ascontiguousarray(x)).to(like)
             for x in (points, certainty, spread, boxes, camera.K.copy())
         )
         keypoints = Keypoints(joints.unsqueeze(0), mass.unsqueeze(0), covariance.unsqueeze(0))
-        lifted = self.lifter.clip(
+        return self.lifter.clip(
             keypoints,
             box.unsqueeze(0),
             K,
             torch.from_numpy(times).to(like.device).unsqueeze(0),
             subject_height=None if height is None else like.new_tensor([height]),
         )
-        return np.asarray(lifted.joints[0].cpu().numpy(), np.float32)
 
 
 def checked_height(subject_height: float | None) -> float | None:

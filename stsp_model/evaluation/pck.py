@@ -1,10 +1,9 @@
 """The 2D protocol of Leeds Sports Pose: PCK of one annotated person per image.
 
 The network sees a square crop around the person's box, 1.35 times its longer side. A joint is right
-within 0.2 of the torso, in pixels of the original image; the torso is the distance from the right
-shoulder to the left hip, or from the left shoulder to the right hip where one of those is not
-visible, and images with neither are skipped. Only visible joints count. As the box comes from the
-labels, the score with a jittered box belongs beside it.
+within 0.2 of the torso (`metrics.torso_lengths`), in pixels of the original image; images without
+one are skipped. Only visible joints count. As the box comes from the labels, the score with a
+jittered box belongs beside it.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from tqdm import tqdm
 
 from stsp_model.crop import crop_box
 from stsp_model.data.samples import ImagePose
-from stsp_model.metrics import pck_2d
+from stsp_model.metrics import pck_2d, torso_lengths
 from stsp_model.network import STSPNet, image_keypoints
 from stsp_model.perception import person_crops
-from stsp_model.skeleton import INDEX, JOINT_COUNT, JOINTS, SIDES, TORSO
+from stsp_model.skeleton import INDEX, JOINT_COUNT, JOINTS, SIDES
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -50,7 +49,8 @@ class Detections:
     """2D joints found in N images, and what is true of them.
 
     names: N. joints, target (N, 17, 2): pixels of the images; NaN where not found, where unknown.
-    confidence (N, 17): 0..1. visible (N, 17): bool, which joints are known to be visible.
+    confidence (N, 17): 0..1, NaN where not stated. visible (N, 17): bool, which joints are known to
+    be visible.
     """
 
     names: tuple[str, ...]
@@ -155,10 +155,7 @@ def _detect(
 
 def score(detections: Detections) -> Score2D:
     """PCK and PCKh of detections. A joint that was not found, or is not finite, is wrong."""
-    scored = np.zeros(len(detections.names), dtype=bool)
-    for a, b in TORSO:
-        apart = (detections.target[:, a] != detections.target[:, b]).any(axis=1)
-        scored |= detections.visible[:, a] & detections.visible[:, b] & apart
+    scored = np.isfinite(torso_lengths(detections.target, detections.visible))
     visible = detections.visible[scored]
     target = detections.target[scored]
     joints = detections.joints[scored]

@@ -76,6 +76,12 @@ def stamp_nanoseconds(message: Any) -> int:
     return int(message.header.stamp.sec) * 1_000_000_000 + int(message.header.stamp.nanosec)
 
 
+def is_bag(path: str | Path) -> bool:
+    """Whether a path looks like a bag: a rosbag2 folder, or a .mcap or .db3 file."""
+    path = Path(path)
+    return path.suffix in (".mcap", ".db3") or (path / "metadata.yaml").exists()
+
+
 class BagReader:
     """An open bag: a rosbag2 folder, or a single .mcap or .db3 file. Use it in a `with` block.
 

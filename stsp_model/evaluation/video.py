@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stsp_model.bag import SKELETONS_TYPE, BagReader, stamp_nanoseconds
+from stsp_model.bag import SKELETONS_TYPE, BagReader, is_bag, stamp_nanoseconds
 from stsp_model.camera import Camera
 from stsp_model.camera_info import camera_from_info
 from stsp_model.data.errors import DataError
@@ -21,7 +22,7 @@ from stsp_model.evaluation.pck import Detections
 from stsp_model.evaluation.predictions import Prediction
 from stsp_model.evaluation.scores import Take
 from stsp_model.network import SUBJECT_HEIGHT_RANGE, STSPNet
-from stsp_model.pose import TrackingState
+from stsp_model.pose import Pose, TrackingState
 from stsp_model.skeleton import JOINT_COUNT, JOINTS
 from stsp_model.sources import open_source
 
@@ -32,6 +33,7 @@ Picture = tuple[float, npt.NDArray[np.uint8], Camera | None]  # stamp in seconds
 TRUTH_TOPIC = "ground_truth/skeletons"
 MIN_VISIBLE = 4  # joints; a frame in which a person shows less is not asked for
 _SECOND = 1e9  # ns
+_SCALE_GIVEN = 1  # Skeleton3D.SCALE_GIVEN
 _ASTRAY = 0.5  # of the true box's longer side: mean 2D distance beyond which it is someone else
 
 
@@ -89,16 +91,17 @@ def bags(path: str | Path) -> Iterator[Footage]:
     found = [path]
     if not path.exists():
         raise DataError(f"{path} does not exist, expected a bag or a folder of bags")
-    if path.is_dir() and not (path / "metadata.yaml").exists():
-        found = [
-            entry
-            for entry in sorted(path.iterdir())
-            if entry.suffix in (".mcap", ".db3") or (entry / "metadata.yaml").exists()
-        ]
+    if path.is_dir() and not is_bag(path):
+        found = [entry for entry in sorted(path.iterdir()) if is_bag(entry)]
     if not found:
         raise DataError(f"{path} holds no bag")
     for bag in found:
-        yield Footage(bag.stem, partial(_bag_pictures, bag), _bag_people(bag))
+        people = bag_people(bag)
+        if not people:
+            raise DataError(
+                f"bag {bag} has nobody on a topic {TRUTH_TOPIC}: there is no truth to score against"
+            )
+        yield Footage(bag.stem, partial(_bag_pictures, bag), people)
 
 
 def _bag_pictures(path: Path) -> Iterator[Picture]:
@@ -109,44 +112,78 @@ def _bag_pictures(path: Path) -> Iterator[Picture]:
         yield frame.stamp / _SECOND, frame.image, camera
 
 
-def _bag_people(path: Path) -> tuple[Person, ...]:
-    rows: dict[str, list[tuple[float, Any]]] = {}
+def bag_people(path: str | Path) -> tuple[Person, ...]:
+    """The people in a bag's ground truth, by their ids; none where it holds no such topic.
+
+    Raises:
+        DataError: if there are several such topics, or its skeletons are not as ours.
+        BagError: if the bag is damaged.
+    """
+    path = Path(path)
+    rows: dict[str, list[tuple[float, Pose]]] = {}
     with BagReader(path) as reader:
         topics = [
             topic.name
             for topic in reader.topics.values()
             if topic.type == SKELETONS_TYPE and topic.name.endswith(TRUTH_TOPIC)
         ]
-        if len(topics) != 1:
-            raise DataError(
-                f"bag {path} has {len(topics)} topics {TRUTH_TOPIC}, expected one, with the truth "
-                "to score against"
-            )
-        for record in reader.records(topics):
-            message = reader.decode(record)
+        if len(topics) > 1:
+            raise DataError(f"bag {path} has {len(topics)} topics {TRUTH_TOPIC}, expected one")
+        for message in map(reader.decode, reader.records(topics)):
             if list(message.joint_names) != list(JOINTS):
                 raise DataError(f"bag {path}: the truth has joints {list(message.joint_names)}")
             stamp = stamp_nanoseconds(message) / _SECOND
-            for skeleton in message.skeletons:
-                rows.setdefault(skeleton.id, []).append((stamp, skeleton))
-    if not rows:
-        raise DataError(f"bag {path} has nobody in its truth")
+            try:
+                poses = poses_of(message)
+            except ValueError as error:
+                raise DataError(f"bag {path}: the truth at {stamp:.3f} s: {error}") from None
+            for pose in poses:
+                rows.setdefault(pose.id, []).append((stamp, pose))
     return tuple(_bag_person(path.stem, id, rows[id]) for id in sorted(rows))
 
 
-def _bag_person(bag: str, id: str, rows: Sequence[tuple[float, Any]]) -> Person:
-    skeletons = [skeleton for _, skeleton in rows]
-    solid = [[(j.offset.x, j.offset.y, j.offset.z) for j in s.joints] for s in skeletons]
-    flat = np.array([[(j.u, j.v) for j in s.joints_2d] for s in skeletons], dtype=np.float64)
-    shown = np.array([[j.confidence for j in s.joints_2d] for s in skeletons], dtype=np.float64)
+def poses_of(message: Any) -> list[Pose]:
+    """The poses that a stsp/Skeleton3DArray holds. Raises ValueError where joints lack."""
+    for s in message.skeletons:
+        for name in ("joints", "joints_2d"):
+            if len(getattr(s, name)) != JOINT_COUNT:
+                raise ValueError(
+                    f"{s.id} has {len(getattr(s, name))} {name}, expected {JOINT_COUNT}"
+                )
+    return [
+        Pose(
+            id=s.id,
+            tracking_state=TrackingState(s.tracking_state),
+            joints=np.array([(j.offset.x, j.offset.y, j.offset.z) for j in s.joints], np.float64),
+            variance=np.array([j.variance for j in s.joints], np.float64),
+            confidence=np.array([j.confidence for j in s.joints], np.float64),
+            joints_2d=np.array([(j.u, j.v) for j in s.joints_2d], np.float64),
+            confidence_2d=np.array([j.confidence for j in s.joints_2d], np.float64),
+            root=np.array([s.root.x, s.root.y, s.root.z], np.float64),
+            root_variance=np.array(s.root_variance, np.float64),
+            height=float(s.height),
+            height_variance=float(s.height_variance),
+            height_given=s.scale_source == _SCALE_GIVEN,
+            box=np.array(s.box, np.float64),
+            score=float(s.confidence),
+            frames_used=int(s.frames_used),
+        )
+        for s in message.skeletons
+    ]
+
+
+def _bag_person(bag: str, id: str, rows: Sequence[tuple[float, Pose]]) -> Person:
+    poses = [pose for _, pose in rows]
+    flat = np.stack([pose.joints_2d for pose in poses])
+    shown = np.stack([pose.confidence_2d for pose in poses]) > 0
     return Person(
         name=f"{bag}/{id}",
         action=bag,
         stamps=np.array([stamp for stamp, _ in rows]),
-        joints=np.array(solid, dtype=np.float64),
+        joints=np.stack([pose.joints for pose in poses]),
         joints_2d=flat,
-        visible=np.isfinite(flat).all(axis=-1) & (shown > 0),
-        height=float(np.median([s.height for s in skeletons])),
+        visible=np.isfinite(flat).all(axis=-1) & shown,
+        height=float(np.median([pose.height for pose in poses])),
     )
 
 
@@ -185,7 +222,7 @@ def predict(model: STSPNet, footage: Footage, height_given: bool) -> dict[str, P
         DataError: if a height is to be given that is not known, or that nobody has.
     """
     if not height_given:
-        return _followed(model, footage, footage.people, None)
+        return assigned(footage.people, _steps(model, footage, None))
     result: dict[str, Prediction] = {}
     low, high = SUBJECT_HEIGHT_RANGE
     for height in sorted({person.height for person in footage.people}):
@@ -194,39 +231,45 @@ def predict(model: STSPNet, footage: Footage, height_given: bool) -> dict[str, P
                 f"{footage.name} has somebody of {height:.3g} m, expected {low} to {high}; score "
                 "it with the height estimated"
             )
-        people = [person for person in footage.people if person.height == height]
-        result |= _followed(model, footage, people, height)
+        found = assigned(footage.people, _steps(model, footage, height))
+        for person in footage.people:
+            if person.height == height:
+                result[person.name] = replace(found[person.name], height=None)
     return result
 
 
-def _followed(
-    model: STSPNet, footage: Footage, wanted: Sequence[Person], height: float | None
-) -> dict[str, Prediction]:
+def _steps(
+    model: STSPNet, footage: Footage, height: float | None
+) -> Iterator[tuple[float, list[Pose]]]:
+    """Stamp and poses of every picture but those that come late."""
     estimator = PoseEstimator(model, subject_height=height, max_people=len(footage.people))
-    rows = {p.name: {stamp: i for i, stamp in enumerate(p.stamps.tolist())} for p in footage.people}
-    joints = {p.name: np.full_like(p.joints, np.nan) for p in wanted}
-    joints_2d = {p.name: np.full_like(p.joints_2d, np.nan) for p in wanted}
-    heights = {p.name: np.full(len(p.stamps), np.nan) for p in wanted}
     for stamp, image, camera in footage.pictures():
-        try:
-            poses = estimator.step(image, stamp, camera)
-        except LateFrameError:
-            continue
+        with suppress(LateFrameError):
+            yield stamp, estimator.step(image, stamp, camera)
+
+
+def assigned(
+    people: Sequence[Person], frames: Iterable[tuple[float, Sequence[Pose]]]
+) -> dict[str, Prediction]:
+    """To each of the people the poses that belong to them, by `nearest_pairs`.
+
+    `frames` are stamps in seconds, equal to those of the people, and the poses then. Where nobody
+    is near, all is NaN.
+    """
+    rows = {p.name: {stamp: i for i, stamp in enumerate(p.stamps.tolist())} for p in people}
+    joints = {p.name: np.full_like(p.joints, np.nan) for p in people}
+    joints_2d = {p.name: np.full_like(p.joints_2d, np.nan) for p in people}
+    heights = {p.name: np.full(len(p.stamps), np.nan) for p in people}
+    for stamp, poses in frames:
         poses = [pose for pose in poses if pose.tracking_state == TrackingState.OK]
-        present = [p for p in footage.people if stamp in rows[p.name]]
+        present = [p for p in people if stamp in rows[p.name]]
         places = [p.joints_2d[rows[p.name][stamp]] for p in present]
         for i, nearest in nearest_pairs([pose.joints_2d for pose in poses], places):
             pose, name = poses[i], present[nearest].name
-            if name in joints:
-                row = rows[name][stamp]
-                joints[name][row], joints_2d[name][row] = pose.joints, pose.joints_2d
-                heights[name][row] = pose.height
-    return {
-        p.name: Prediction(
-            joints[p.name], joints_2d[p.name], heights[p.name] if height is None else None
-        )
-        for p in wanted
-    }
+            row = rows[name][stamp]
+            joints[name][row], joints_2d[name][row] = pose.joints, pose.joints_2d
+            heights[name][row] = pose.height
+    return {p.name: Prediction(joints[p.name], joints_2d[p.name], heights[p.name]) for p in people}
 
 
 def nearest_pairs(

@@ -7,13 +7,14 @@ import pytest
 from footage import CAMERA, T, clip, rendered
 
 from stsp_model import STSPNet
+from stsp_model.bag import SKELETONS_TYPE, BagReader, BagWriter
 from stsp_model.data.errors import DataError
 from stsp_model.estimator import LateFrameError
 from stsp_model.evaluation import pck, scores, video
 from stsp_model.evaluation.predictions import Prediction
 from stsp_model.pose import Pose, TrackingState, terminated
 from stsp_model.skeleton import JOINT_COUNT
-from stsp_model.synth.bag import write_bag
+from stsp_model.synth.bag import TRUTH_TOPIC, write_bag
 
 
 def pose(person, row, shift=0.0, id="p1"):
@@ -133,6 +134,49 @@ def test_the_real_network_goes_through_the_real_estimator(tmp_path):
     (prediction,) = video.predict(STSPNet("edge"), footage, height_given=True).values()
     assert prediction.joints.shape == (T, JOINT_COUNT, 3)
     pck.score(video.detections(footage.people, {}))
+
+
+def with_truth(path, topics, change=None):
+    """A bag whose first frame has its truth, changed in some way, on each of some topics."""
+    write_bag(path.with_name("whole"), clip(heights=(1.2,)))
+    with BagReader(path.with_name("whole")) as reader, BagWriter(path) as bag:
+        message = reader.decode(next(reader.records([TRUTH_TOPIC])))
+        if change:
+            change(message)
+        bag.add_topic("/empty", SKELETONS_TYPE)
+        for topic in topics:
+            bag.add_topic(topic, SKELETONS_TYPE)
+            bag.write_message(topic, 1, message)
+    return path
+
+
+def test_a_bag_without_truth_has_no_people(tmp_path):
+    bag = with_truth(tmp_path / "none", [])
+    assert video.bag_people(bag) == ()
+    with pytest.raises(DataError, match="none has nobody on a topic ground_truth/skeletons"):
+        list(video.bags(bag))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.joint_names.reverse(), r"the truth has joints \['right_wrist'"),
+        (lambda m: m.skeletons[0].joints_2d.clear(), "child_0 has 0 joints_2d, expected 17"),
+        (
+            lambda m: setattr(m.skeletons[0], "tracking_state", 9),
+            "at 1.000 s: 9 is not a valid TrackingState",
+        ),
+    ],
+)
+def test_a_truth_that_cannot_be_read_is_refused(tmp_path, change, message):
+    with pytest.raises(DataError, match=message):
+        video.bag_people(with_truth(tmp_path / "bag", [TRUTH_TOPIC], change))
+
+
+def test_two_truths_are_refused(tmp_path):
+    bag = with_truth(tmp_path / "bag", ["/a" + TRUTH_TOPIC, TRUTH_TOPIC])
+    with pytest.raises(DataError, match="has 2 topics ground_truth/skeletons, expected one"):
+        video.bag_people(bag)
 
 
 def test_what_holds_no_truth_is_refused(tmp_path):

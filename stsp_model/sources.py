@@ -19,6 +19,7 @@ from stsp_model.bag import (
     BagReader,
     camera_info_topic,
     image_topic,
+    is_bag,
     stamp_nanoseconds,
 )
 from stsp_model.images import decode_compressed, decode_image
@@ -72,7 +73,7 @@ def open_source(path: str | Path, image_topic: str | None = None, start: float =
     path = Path(path)
     if not path.exists():
         raise SourceError(f"{path} does not exist")
-    if path.suffix in (".mcap", ".db3") or (path / "metadata.yaml").exists():
+    if is_bag(path):
         count, frames = _bag(path, image_topic)
     elif path.is_dir():
         count, frames = _folder(path)

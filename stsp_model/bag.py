@@ -6,17 +6,22 @@ import functools
 import importlib.resources
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
+import numpy as np
 from rosbags.highlevel import AnyReader
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
+from .messages import MessageTypes
+
 SKELETONS_TYPE = "stsp/msg/Skeleton3DArray"
+MARKERS_TYPE = "visualization_msgs/msg/MarkerArray"
 IMAGE_TYPE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE_TYPE = "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
@@ -69,6 +74,61 @@ def typestore() -> Typestore:
         types.update(get_types_from_msg(text, name))
     store.register(types)
     return store
+
+
+@functools.cache
+def message_types() -> MessageTypes:
+    """The classes of `typestore` that poses are written with."""
+    types = typestore().types
+    vector, point = types["geometry_msgs/msg/Vector3"], types["geometry_msgs/msg/Point"]
+    pose, quaternion = types["geometry_msgs/msg/Pose"], types["geometry_msgs/msg/Quaternion"]
+    colour, duration = types["std_msgs/msg/ColorRGBA"], types["builtin_interfaces/msg/Duration"]
+    unset = header(0, "")
+    marker = partial(
+        types[MARKERS_TYPE.removesuffix("Array")],
+        ns="",
+        id=0,
+        type=0,
+        action=0,
+        pose=pose(point(0.0, 0.0, 0.0), quaternion(0.0, 0.0, 0.0, 1.0)),
+        scale=vector(0.0, 0.0, 0.0),
+        color=colour(0.0, 0.0, 0.0, 0.0),
+        lifetime=duration(0, 0),
+        frame_locked=False,
+        points=[],
+        colors=[],
+        texture_resource="",
+        texture=types[COMPRESSED_IMAGE_TYPE](unset, "", np.empty(0, np.uint8)),
+        uv_coordinates=[],
+        text="",
+        mesh_resource="",
+        mesh_file=types["visualization_msgs/msg/MeshFile"]("", np.empty(0, np.uint8)),
+        mesh_use_embedded_materials=False,
+    )
+    return MessageTypes(
+        Duration=duration,
+        Point=point,
+        Pose=pose,
+        Quaternion=quaternion,
+        Vector3=vector,
+        ColorRGBA=colour,
+        Marker=marker,
+        MarkerArray=types[MARKERS_TYPE],
+        Keypoint2D=types["stsp/msg/Keypoint2D"],
+        Keypoint3D=types["stsp/msg/Keypoint3D"],
+        Skeleton3D=types["stsp/msg/Skeleton3D"],
+        Skeleton3DArray=types[SKELETONS_TYPE],
+    )
+
+
+def header(stamp: int, frame_id: str) -> Any:
+    """A std_msgs/Header of the classes in `typestore`; `stamp` in ns."""
+    types = typestore().types
+    seconds, nanoseconds = divmod(stamp, 1_000_000_000)
+    return types["std_msgs/msg/Header"](
+        stamp=types["builtin_interfaces/msg/Time"](sec=seconds, nanosec=nanoseconds),
+        frame_id=frame_id,
+    )
 
 
 def stamp_nanoseconds(message: Any) -> int:

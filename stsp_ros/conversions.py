@@ -4,25 +4,43 @@ from __future__ import annotations
 
 import array
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from geometry_msgs.msg import Point, Vector3
+from builtin_interfaces.msg import Duration
+from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 from sensor_msgs.msg import CompressedImage, Image, JointState
-from std_msgs.msg import Header
+from std_msgs.msg import ColorRGBA, Header
 from stsp.msg import Keypoint2D, Keypoint3D, Skeleton3D, Skeleton3DArray
+from visualization_msgs.msg import Marker, MarkerArray
 
+from stsp_model import messages
 from stsp_model.angles import ANGLE_NAMES, joint_angles
 from stsp_model.images import UnknownEncodingError, decode_compressed, decode_image
-from stsp_model.skeleton import JOINT_COUNT, JOINTS
+from stsp_model.skeleton import JOINT_COUNT
 
 if TYPE_CHECKING:
-    from stsp_model.estimator import Pose
+    from stsp_model import pose
 
-_JOINT_NAMES = list(JOINTS)
 _JPEG_QUALITY = 80
+TYPES = messages.MessageTypes(
+    Duration=Duration,
+    Point=Point,
+    Pose=Pose,
+    Quaternion=Quaternion,
+    Vector3=Vector3,
+    ColorRGBA=ColorRGBA,
+    Marker=Marker,
+    MarkerArray=MarkerArray,
+    Keypoint2D=Keypoint2D,
+    Keypoint3D=Keypoint3D,
+    Skeleton3D=Skeleton3D,
+    Skeleton3DArray=Skeleton3DArray,
+)
+skeletons_message = partial(messages.skeletons_message, TYPES)
 
 
 def stamp_seconds(stamp: Any) -> float:
@@ -90,19 +108,7 @@ def jpeg_message(image: npt.NDArray[np.uint8], header: Header) -> CompressedImag
     return message
 
 
-def skeletons_message(
-    poses: Sequence[Pose], header: Header, processing_time: float
-) -> Skeleton3DArray:
-    """Everyone seen in one image; `header` is the image's, `processing_time` in seconds."""
-    return Skeleton3DArray(
-        header=header,
-        joint_names=_JOINT_NAMES,
-        skeletons=[_skeleton(pose, header) for pose in poses],
-        processing_time=processing_time,
-    )
-
-
-def joint_angles_message(poses: Sequence[Pose], header: Header) -> JointState:
+def joint_angles_message(poses: Sequence[pose.Pose], header: Header) -> JointState:
     """The joint angles, in radians, of everyone seen in one image, named `<id>/left_knee`.
 
     Unknown angles are NaN; who is lost has none.
@@ -113,41 +119,4 @@ def joint_angles_message(poses: Sequence[Pose], header: Header) -> JointState:
         header=header,
         name=[f"{pose.id}/{name}" for pose in seen for name in ANGLE_NAMES],
         position=array.array("d", angles.ravel()),
-    )
-
-
-def _skeleton(pose: Pose, header: Header) -> Skeleton3D:
-    variance = np.asarray(pose.variance, np.float32)
-    joints = [
-        Keypoint3D(offset=Vector3(x=x, y=y, z=z), confidence=confidence, variance=spread)
-        for (x, y, z), confidence, spread in zip(
-            np.asarray(pose.joints, np.float64).tolist(),
-            np.asarray(pose.confidence, np.float64).tolist(),
-            variance,
-            strict=True,
-        )
-    ]
-    joints_2d = [
-        Keypoint2D(u=u, v=v, confidence=confidence)
-        for (u, v), confidence in zip(
-            np.asarray(pose.joints_2d, np.float64).tolist(),
-            np.asarray(pose.confidence_2d, np.float64).tolist(),
-            strict=True,
-        )
-    ]
-    x, y, z = np.asarray(pose.root, np.float64).tolist()
-    return Skeleton3D(
-        header=header,
-        id=pose.id,
-        tracking_state=int(pose.tracking_state),
-        confidence=float(pose.score),
-        root=Point(x=x, y=y, z=z),
-        root_variance=np.asarray(pose.root_variance, np.float32),
-        height=float(pose.height),
-        height_variance=float(pose.height_variance),
-        scale_source=Skeleton3D.SCALE_GIVEN if pose.height_given else Skeleton3D.SCALE_ESTIMATED,
-        joints=joints,
-        joints_2d=joints_2d,
-        box=np.asarray(pose.box, np.float32),
-        frames_used=int(pose.frames_used),
     )

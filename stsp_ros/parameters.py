@@ -11,6 +11,8 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from stsp_model.markers import DISTANCE, LIFETIME
+
 AUTO, RELIABLE, BEST_EFFORT = "auto", "reliable", "best_effort"
 RAW, COMPRESSED = "raw", "compressed"
 
@@ -86,13 +88,13 @@ class Settings:
         0.3, "Below this confidence (0 to 1) a person counts as not seen", low=0.0, high=1.0
     )
     marker_distance: float = _parameter(
-        3.0,
+        DISTANCE,
         "Metres from the camera at which markers are drawn while the distance is unknown",
         low=0.1,
         high=100.0,
     )
     marker_lifetime: float = _parameter(
-        0.5,
+        LIFETIME,
         "Seconds after which a marker that is not renewed disappears; 0 keeps it",
         low=0.0,
         high=60.0,

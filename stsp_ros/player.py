@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import rclpy
 from builtin_interfaces.msg import Time
@@ -20,20 +21,25 @@ from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 from std_msgs.msg import Header
 from tqdm import tqdm
 
 from stsp_model.bag import BagError
-from stsp_model.sources import Source, SourceError, open_source
+from stsp_model.sources import Frame, Source, SourceError, open_source
 from stsp_ros.conversions import image_message, jpeg_message
 
 _SECOND = 1_000_000_000  # ns
 _QOS = QoSProfile(depth=5)  # reliable: a frame is sent again until it is there
 _CAMERA_INFO_PATIENCE = 1.0  # s after the images' subscriber; many take no camera info at all
 _ACKNOWLEDGE_TIMEOUT = 10.0  # s
+_LONGEST = 1e6  # s that can be asked for
+_TICK = 10_000_000  # ns from one message on /clock to the next
+_LONE_FRAME_PAUSE = _SECOND // 30  # ns after which a frame without any other is played again
 
 Item = TypeVar("Item")
+Messages: TypeAlias = "tuple[Image | CompressedImage, CameraInfo | None]"
 
 
 class PlayerError(RuntimeError):
@@ -96,27 +102,51 @@ def wait_for_subscribers(images: Publisher, infos: Publisher, timeout: float) ->
         time.sleep(0.02)
 
 
-def on_time(stamped: Iterator[tuple[int, Item]]) -> Iterator[tuple[int, Item, float]]:
+def on_time(
+    stamped: Iterator[tuple[int, Item]], rate: float = 1.0, not_before: float = 0.0
+) -> Iterator[tuple[int, Item, float]]:
     """Each item when its stamp (ns) says, counted from the first, and by how many s it is late.
 
-    The schedule is absolute on a monotonic clock, so delays do not add up.
+    Time passes `rate` times as fast; the first item waits for `not_before`, in seconds of
+    time.monotonic. The schedule is absolute on that clock, so delays do not add up.
     """
     began = 0.0
     first: int | None = None
     for stamp, item in stamped:
         if first is None:
-            first, began = stamp, time.monotonic()
-        due = began + (stamp - first) / _SECOND
+            first, began = stamp, max(time.monotonic(), not_before)
+        due = began + (stamp - first) / (rate * _SECOND)
         time.sleep(max(0.0, due - time.monotonic()))
         yield stamp, item, time.monotonic() - due
 
 
-def messages(
-    source: Source, compressed: bool
-) -> Iterator[tuple[int, tuple[Image | CompressedImage, CameraInfo | None]]]:
+def with_ticks(
+    stamped: Iterator[tuple[int, Item]], period: int
+) -> Iterator[tuple[int, Item | None]]:
+    """The same and, from each item to the next, times without one, `period` ns apart."""
+    last: int | None = None
+    for stamp, item in stamped:
+        if last is not None:
+            for tick in range(last + period, stamp, period):
+                yield tick, None
+        yield stamp, item
+        last = stamp if last is None else max(last, stamp)
+
+
+def first_seconds(frames: Iterator[Frame], duration: float) -> Iterator[Frame]:
+    """The frames before the first that comes `duration` s, or more, after the first of all."""
+    first: int | None = None
+    for frame in frames:
+        first = frame.stamp if first is None else first
+        if frame.stamp - first >= duration * _SECOND:
+            return
+        yield frame
+
+
+def messages(frames: Iterator[Frame], compressed: bool) -> Iterator[tuple[int, Messages]]:
     """Stamp (ns), and image and camera info with a header that lacks its stamp."""
     to_message = jpeg_message if compressed else image_message
-    for frame in source.frames():
+    for frame in frames:
         header = Header(frame_id=frame.frame_id)
         info = frame.camera_info
         yield (
@@ -125,51 +155,140 @@ def messages(
         )
 
 
+@dataclass(frozen=True)
+class _Publishers:
+    images: Publisher
+    infos: Publisher
+    clocks: Publisher | None
+
+    @classmethod
+    def create(cls, node: Node, compressed: bool, clock: bool) -> _Publishers:
+        kind, topic = (CompressedImage, "image/compressed") if compressed else (Image, "image")
+        return cls(
+            images=node.create_publisher(kind, topic, _QOS),
+            infos=node.create_publisher(CameraInfo, "camera_info", _QOS),
+            clocks=node.create_publisher(Clock, "/clock", _QOS) if clock else None,
+        )
+
+
+@dataclass(frozen=True)
+class _Lap:
+    """Frames played from start to end: stamps as published (ns), the rest as in Played."""
+
+    stamps: list[int]
+    stamp_offset: int
+    latest: float
+
+    @property
+    def pause(self) -> int:
+        """ns until the next lap: as long as from the last frame but one to the last."""
+        interval = self.stamps[-1] - self.stamps[-2] if len(self.stamps) > 1 else 0
+        return interval if interval > 0 else _LONE_FRAME_PAUSE
+
+
+def _play_lap(
+    publishers: _Publishers,
+    timed: Iterator[tuple[int, Messages | None, float]],
+    offset_of: Callable[[int], int],
+    progress: tqdm[Any],
+) -> _Lap:
+    """Publish each item when it comes, its stamp moved by `offset_of` the first one's."""
+    stamps: list[int] = []
+    offset, latest, now = 0, 0.0, 0
+    for stamp, item, late in timed:
+        if publishers.clocks is not None:
+            now = max(now, stamp)  # a late frame does not put the clock back
+            publishers.clocks.publish(Clock(clock=time_message(now)))
+        if item is None:
+            continue
+        if not stamps:
+            offset = offset_of(stamp)
+        image, info = item
+        image.header.stamp = time_message(stamp + offset)
+        if info is not None:
+            info.header.stamp = image.header.stamp
+            publishers.infos.publish(info)
+        publishers.images.publish(image)
+        stamps.append(stamp + offset)
+        latest = max(latest, late)
+        progress.update()
+    return _Lap(stamps, offset, latest)
+
+
 def play(
     node: Node,
     source: Source,
     *,
     stamps: str = "original",
     transport: str = "raw",
+    rate: float = 1.0,
+    duration: float = math.inf,
+    loop: bool = False,
+    clock: bool = False,
     wait: float = 30.0,
     bar: bool = False,
 ) -> Played:
-    """Publish all frames of `source` on `image` (and `camera_info` where it has one), in pace.
+    """Publish the frames of `source` on `image` (and `camera_info` where it has one), in pace.
 
     `stamps` "original" keeps the source's; "now" shifts them all by the same amount, so that the
     first is the present time. `transport` "compressed" publishes JPEG on `image/compressed`
-    instead. Returns when every frame has been acknowledged.
+    instead. `rate` is how many times as fast, `duration` how many seconds of the source to play;
+    neither changes the intervals between stamps. With `clock`, the time of the source's stamps
+    ticks on `/clock`. Returns when every frame has been acknowledged.
+
+    With `loop` it does not return but starts again, as long after the last frame as that came
+    after the one before. Original stamps then jump back; those of "now" go on.
 
     Raises PlayerError when nobody subscribes within `wait` s, or not all was acknowledged.
     """
     compressed = transport == "compressed"
-    kind, topic = (CompressedImage, "image/compressed") if compressed else (Image, "image")
-    images = node.create_publisher(kind, topic, _QOS)
-    infos = node.create_publisher(CameraInfo, "camera_info", _QOS)
-    wait_for_subscribers(images, infos, wait)
-    count, offset, latest, began = 0, 0, 0.0, time.monotonic()
-    frames = tqdm(
-        on_time(messages(source, compressed)),
-        total=source.count or None,
-        unit=" frames",
-        disable=not bar,
-    )
-    for stamp, (image, info), late in frames:
-        if count == 0 and stamps == "now":
-            offset = time.time_ns() - stamp
-        image.header.stamp = time_message(stamp + offset)
-        if info is not None:
-            info.header.stamp = image.header.stamp
-            infos.publish(info)
-        images.publish(image)
-        count += 1
-        latest = max(latest, late)
+    publishers = _Publishers.create(node, compressed, clock)
+    wait_for_subscribers(publishers.images, publishers.infos, wait)
+    lap: _Lap | None = None
+
+    def offset_of(first: int) -> int:
+        if stamps == "original":
+            return 0
+        return (time.time_ns() if lap is None else lap.stamps[-1] + lap.pause) - first
+
+    began = begins = time.monotonic()
+    total = source.count if math.isinf(duration) and not loop else 0
+    with tqdm(total=total or None, unit=" frames", disable=not bar) as progress:
+        while True:
+            stamped: Iterator[tuple[int, Messages | None]]
+            stamped = messages(first_seconds(source.frames(), duration), compressed)
+            if clock:
+                stamped = with_ticks(stamped, max(1, round(rate * _TICK)))
+            lap = _play_lap(publishers, on_time(stamped, rate, begins), offset_of, progress)
+            if not loop:
+                break
+            if not lap.stamps:
+                raise PlayerError(f"{source.name} holds no frame any more")
+            begins = time.monotonic() + lap.pause / (rate * _SECOND)
+    images = publishers.images
     if not images.wait_for_all_acked(Duration(seconds=_ACKNOWLEDGE_TIMEOUT)):
         raise PlayerError(
             f"the subscriber of {images.topic_name} has not acknowledged the last frames "
             f"within {_ACKNOWLEDGE_TIMEOUT:g} s"
         )
-    return Played(count, offset, time.monotonic() - began, latest)
+    return Played(len(lap.stamps), lap.stamp_offset, time.monotonic() - began, lap.latest)
+
+
+def _number(least: float, most: float) -> Callable[[str], float]:
+    """Reads a number within these limits from the command line."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(
+                f"expected a number from {least:g} to {most:g}, got {text!r}"
+            )
+        return value
+
+    return read
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -189,11 +308,51 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         help="publish `image` as it is (default), or as JPEG on `image/compressed`",
     )
     parser.add_argument(
-        "--wait", type=float, default=30.0, metavar="S", help="for a subscriber (default 30)"
+        "--rate",
+        type=_number(0.001, 1000),
+        default=1.0,
+        metavar="FACTOR",
+        help="play so many times as fast; stamps stay as they are (default 1)",
+    )
+    parser.add_argument(
+        "--start",
+        type=_number(0, _LONGEST),
+        default=0.0,
+        metavar="S",
+        help="begin so many seconds after the first frame (default 0)",
+    )
+    parser.add_argument(
+        "--duration",
+        type=_number(0.001, _LONGEST),
+        default=math.inf,
+        metavar="S",
+        help="play so many seconds of the source (default: to its end)",
+    )
+    parser.add_argument(
+        "--loop",
+        action="store_true",
+        help="start again at the end, until Ctrl-C; original stamps jump back then",
+    )
+    parser.add_argument(
+        "--clock",
+        action="store_true",
+        help="let the stamps' time tick on /clock, for nodes with use_sim_time",
+    )
+    parser.add_argument(
+        "--wait",
+        type=_number(0, _LONGEST),
+        default=30.0,
+        metavar="S",
+        help="for a subscriber (default 30)",
     )
     parser.add_argument("--report", type=Path, metavar="FILE", help="write what was played as JSON")
     parser.add_argument("--bar", action="store_true", help="show progress on the terminal")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.clock and options.stamps == "now":
+        parser.error("--clock tells the time of the original stamps: leave out --stamps now")
+    if options.loop and options.report is not None:
+        parser.error("--report is written at the end, to which --loop never comes")
+    return options
 
 
 def main(args: list[str] | None = None) -> int:
@@ -205,13 +364,17 @@ def main(args: list[str] | None = None) -> int:
         signal.signal(number, signal.default_int_handler)
     rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
     try:
-        source = open_source(options.source, options.image_topic)
+        source = open_source(options.source, options.image_topic, options.start)
         node = rclpy.create_node("player")
         played = play(
             node,
             source,
             stamps=options.stamps,
             transport=options.transport,
+            rate=options.rate,
+            duration=options.duration,
+            loop=options.loop,
+            clock=options.clock,
             wait=options.wait,
             bar=options.bar,
         )

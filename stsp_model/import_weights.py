@@ -50,7 +50,8 @@ SHARPNESS = 14.0
 
 _BRANCH = "stage4.0.branches.{}.0.conv1.weight"  # its rows are the branch's width
 _FINAL = ("final_layer.weight", "final_layer.bias")
-_BACKBONE = "backbone."  # mmpose's prefix of the trunk
+# By what stands before the names of the trunk: what stands before those of the heat maps' layer.
+_HEADS = {"": ("",), "module.": ("module.",), "backbone.": ("head.", "keypoint_head.")}
 _LISTED = 4  # keys of a group that are still written out
 
 # What checkpoints of mmpose and of training runs hold besides tensors: logs and measures. An empty
@@ -135,7 +136,7 @@ def import_weights(path: str | os.PathLike[str], preset: str | None = None) -> I
         raise ValueError(f"{path} holds weights of preset {name!r}, not of {preset!r}")
     model = STSPNet(name)
     backbone = model.epe.backbone
-    head = _head_prefix(tensors, trunk)
+    head = next((head for head in _HEADS[trunk] if head + _FINAL[0] in tensors), None)
     theirs = {ours: trunk + ours for ours in backbone.state_dict() if ours not in _FINAL}
     if head is not None:
         theirs |= {ours: head + ours for ours in _FINAL}
@@ -187,8 +188,9 @@ def grouped(keys: Iterable[str]) -> list[str]:
     """Names of weights as a few lines: those of one module together, counted if they are many."""
     groups: dict[str, list[str]] = {}
     for key in keys:
-        inner = key.removeprefix("module.").removeprefix(_BACKBONE)
-        groups.setdefault(key.removesuffix(inner) + inner.split(".")[0], []).append(key)
+        prefix = next((prefix for prefix in _HEADS if prefix and key.startswith(prefix)), "")
+        module = key.removeprefix(prefix).split(".")[0]
+        groups.setdefault(prefix + module, []).append(key)
     lines = []
     for names in groups.values():
         if len(names) <= _LISTED:
@@ -298,22 +300,14 @@ def _outputs(checkpoint: dict[Any, Any]) -> tuple[str, ...] | None:
 
 def _trunk_prefix(tensors: dict[str, Tensor], path: Path) -> str:
     landmark = _BRANCH.format(0)
-    prefixes = [key.removesuffix(landmark) for key in tensors if key.endswith(landmark)]
-    if len(prefixes) != 1:
-        raise ValueError(
-            f"{path} holds {len(prefixes)} HRNets, expected one: a key that ends in {landmark}; it "
-            f"has {len(tensors)} weights, such as {next(iter(tensors))}"
-        )
-    return prefixes[0]
-
-
-def _head_prefix(tensors: dict[str, Tensor], trunk: str) -> str | None:
-    """What stands before the names of the heat maps' layer; None if there is no such layer."""
-    prefixes = [trunk]
-    if trunk.endswith(_BACKBONE):
-        before = trunk.removesuffix(_BACKBONE)
-        prefixes = [f"{before}head.", f"{before}keypoint_head."]
-    return next((prefix for prefix in prefixes if prefix + _FINAL[0] in tensors), None)
+    for prefix in _HEADS:
+        if prefix + landmark in tensors:
+            return prefix
+    raise ValueError(
+        f"{path} holds no HRNet of a known project: it lacks {landmark}, with "
+        f"{' or '.join(filter(None, _HEADS))} before it or without; it has {len(tensors)} weights, "
+        f"such as {next(iter(tensors))} (those written by stsp need no import)"
+    )
 
 
 def _preset_of(tensors: dict[str, Tensor], trunk: str, path: Path) -> str:

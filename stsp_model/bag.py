@@ -27,6 +27,11 @@ COMPRESSED_IMAGE_TYPE = "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
 
 _BAG_VERSION: Literal[8] = 8  # of metadata.yaml; Humble cannot read 9
+# What may save a bag that was cut off; by whether it is one of SQLite.
+_REPAIR = {
+    False: "`mcap recover` (the tool of mcap.dev) saves what is whole in a .mcap file",
+    True: "`ros2 bag reindex` writes a lost metadata.yaml anew",
+}
 _STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
 
 
@@ -172,7 +177,10 @@ class BagReader:
         }
 
     def _unreadable(self, error: Exception) -> BagError:
-        return BagError(f"bag {self.path} cannot be read, it may be cut off or damaged: {error!r}")
+        return BagError(
+            f"bag {self.path} cannot be read, it may be cut off or damaged: {error!r}; "
+            f"{_REPAIR[self.path.suffix == '.db3' or any(self.path.glob('*.db3'))]}"
+        )
 
     def records(self, topics: Collection[str] | None = None) -> Iterator[Record]:
         """Messages of `topics` (all if None) in the order in which they were logged.
@@ -259,12 +267,20 @@ def image_topic(reader: BagReader, wanted: str | None = None) -> str:
     return cameras[0]
 
 
-def camera_info_topic(reader: BagReader, image: str) -> str | None:
-    """The CameraInfo topic beside an image topic, the bag's only one if none is, or None."""
+def camera_info_topic(reader: BagReader, image: str, wanted: str | None = None) -> str | None:
+    """The CameraInfo topic beside an image topic, the bag's only one if none is, or None.
+
+    `wanted` names another. Raises BagError if there is none of that name.
+    """
     infos = [t.name for t in reader.topics.values() if t.type == CAMERA_INFO_TYPE and t.count]
+    if wanted is not None and wanted not in infos:
+        raise BagError(
+            f"bag {reader.path} has no camera info on {wanted}; "
+            f"it has camera info on: {', '.join(infos) or 'no topic'}"
+        )
     sibling = image.removesuffix("/compressed").rpartition("/")[0] + "/camera_info"
-    if sibling in infos:
-        return sibling
+    if wanted is not None or sibling in infos:
+        return wanted or sibling
     return infos[0] if len(infos) == 1 else None
 
 

@@ -23,13 +23,22 @@ from .perception import PreviousFrame, find_people, person_crops
 from .pose import Pose, TrackingState, terminated
 from .tracking import Candidate, Track
 
-__all__ = ["LateFrameError", "Pose", "PoseEstimator", "Settings", "Timings", "TrackingState"]
+__all__ = [
+    "LateFrameError",
+    "Pose",
+    "PoseEstimator",
+    "Settings",
+    "Timings",
+    "TrackingState",
+    "warm_up",
+]
 
 FloatArray = npt.NDArray[np.float64]
 Image = npt.NDArray[np.uint8]
 
 SEARCH_EVERY = 5  # frames from one look for further people to the next, while somebody is in sight
 MOST_PEOPLE = 100
+_WARM_UP_SIZE = (480, 640)  # height and width
 
 
 class LateFrameError(ValueError):
@@ -256,3 +265,12 @@ class PoseEstimator:
             return tracks
         latest = sorted(tracks, key=lambda track: -track.stamp)[: self._settings.max_people]
         return [track for track in tracks if track in latest]
+
+
+def warm_up(model: STSPNet) -> None:
+    """Run a network once, as libraries allocate and tune at first use."""
+    height, width = _WARM_UP_SIZE
+    blank = np.zeros((height, width, 3), np.uint8)
+    estimator = PoseEstimator(model)
+    estimator.step(blank, 0.0)  # the finder, and then
+    estimator.step(blank, 0.1, boxes=np.array([[0.0, 0.0, width, height]]))  # all behind it

@@ -17,6 +17,7 @@ from stsp_model.bag import (
     COMPRESSED_IMAGE_TYPE,
     IMAGE_TYPE,
     BagReader,
+    Record,
     camera_info_topic,
     image_topic,
     is_bag,
@@ -101,42 +102,67 @@ def _bag(path: Path, wanted: str | None) -> tuple[int, _Frames]:
 
 def _bag_frames(path: Path, topic: str, start: int) -> Iterator[Frame]:
     with BagReader(path) as reader:
-        info_topic = camera_info_topic(reader, topic)
-        # An image is often logged just before the camera info of the same instant.
-        info, first = None, None
-        if info_topic:
-            info = reader.decode(next(reader.records([info_topic])))
-        for record in reader.records([topic, *([info_topic] if info_topic else [])]):
-            message = reader.decode(record)
-            if record.topic == info_topic:
-                info = message
-                continue
-            # A camera that sets no stamp: the time of recording is the nearest to it.
-            stamp = stamp_nanoseconds(message) or record.log_time
-            first = stamp if first is None else first
-            if start > 0 and stamp < first + start:  # all from 0, late frames too
+        first = None
+        for image in bag_images(reader, topic, camera_info_topic(reader, topic)):
+            first = image.stamp if first is None else first
+            if start > 0 and image.stamp < first + start:  # all from 0, late frames too
                 continue
             try:
-                image = _decode(message, record.type)
+                pixels = image.decode()
             except ValueError as error:
-                seconds = stamp / _SECOND
+                seconds = image.stamp / _SECOND
                 _LOGGER.warning("image of %s at %.3f s is left out: %s", topic, seconds, error)
                 continue
-            yield Frame(stamp, image, message.header.frame_id, info)
+            info = None if image.info is None else image.info[1]
+            yield Frame(image.stamp, pixels, image.message.header.frame_id, info)
 
 
-def _decode(message: Any, type: str) -> npt.NDArray[np.uint8]:
-    if type == COMPRESSED_IMAGE_TYPE:
-        return decode_compressed(message.data, message.format)
-    assert type == IMAGE_TYPE
-    return decode_image(
-        message.height,
-        message.width,
-        message.encoding,
-        message.step,
-        message.data,
-        bool(message.is_bigendian),
-    )
+@dataclass(frozen=True)
+class BagImage:
+    """An image as it stands in a bag; its `stamp` (ns) is never zero.
+
+    `message` is that of `record`; `info` the sensor_msgs/CameraInfo in force, likewise with its
+    record, or None.
+    """
+
+    stamp: int
+    record: Record
+    message: Any
+    info: tuple[Record, Any] | None
+
+    def decode(self) -> npt.NDArray[np.uint8]:
+        """Pixels (H, W, 3) uint8 BGR. Raises ValueError with the reason if that is impossible."""
+        message = self.message
+        if self.record.type == COMPRESSED_IMAGE_TYPE:
+            return decode_compressed(message.data, message.format)
+        assert self.record.type == IMAGE_TYPE
+        return decode_image(
+            message.height,
+            message.width,
+            message.encoding,
+            message.step,
+            message.data,
+            bool(message.is_bigendian),
+        )
+
+
+def bag_images(reader: BagReader, topic: str, info_topic: str | None) -> Iterator[BagImage]:
+    """The images of a topic in the order in which they were logged.
+
+    The first camera info counts from the first image on: an image is often logged just before the
+    camera info of the same instant. Raises BagError where the bag is damaged.
+    """
+    info = None
+    if info_topic:
+        record = next(reader.records([info_topic]))
+        info = record, reader.decode(record)
+    for record in reader.records([topic, *([info_topic] if info_topic else [])]):
+        message = reader.decode(record)
+        if record.topic == info_topic:
+            info = record, message
+            continue
+        # A camera that sets no stamp: the time of recording is the nearest to it.
+        yield BagImage(stamp_nanoseconds(message) or record.log_time, record, message, info)
 
 
 def _folder(path: Path) -> tuple[int, _Frames]:

@@ -12,10 +12,10 @@ import numpy.typing as npt
 import torch
 
 from stsp_model import Camera, Pose, PoseEstimator, load_model
+from stsp_model.estimator import warm_up
 from stsp_ros.parameters import Settings
 
 Region = tuple[float, float, float, float]  # x0 y0 x1 y1 px
-_WARM_UP_SIZE = (480, 640)
 _MOST_THREADS = 4  # one person's crop does not keep more busy
 
 
@@ -79,12 +79,7 @@ def build_estimator(settings: Settings) -> Estimator:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it is untrained, the node says by its own means
         model = load_model(settings.model, device=resolved_device(settings))
-    # Libraries allocate and tune at first use. Another estimator keeps the ids from counting it.
-    height, width = _WARM_UP_SIZE
-    blank = np.zeros((height, width, 3), np.uint8)
-    warm_up = PoseEstimator(model)
-    warm_up.step(blank, 0.0)  # the finder, and then
-    warm_up.step(blank, 0.1, boxes=np.array([[0.0, 0.0, width, height]]))  # all behind it
+    warm_up(model)
     return PoseEstimator(model, **estimator_options(settings))
 
 

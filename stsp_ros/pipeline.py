@@ -20,10 +20,10 @@ from stsp.msg import Skeleton3DArray
 from visualization_msgs.msg import MarkerArray
 
 from stsp_model.camera import Camera
+from stsp_model.camera_source import CameraSource
 from stsp_model.drawing import draw_skeleton
 from stsp_model.estimator import LateFrameError
 from stsp_model.outcomes import BAD_IMAGE, FAILED, LATE
-from stsp_ros.camera_source import CameraSource
 from stsp_ros.conversions import (
     image_from_message,
     image_message,

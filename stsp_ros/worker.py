@@ -7,6 +7,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Generic, TypeVar
 
+from stsp_model.newest import Newest
+
 Item = TypeVar("Item")
 
 
@@ -16,7 +18,7 @@ class NewestFrameWorker(Generic[Item]):
     def __init__(self, process: Callable[[Item], None]) -> None:
         self._process = process
         self._condition = threading.Condition()
-        self._waiting: Item | None = None
+        self._waiting: Newest[Item] = Newest()
         self._tasks: list[Callable[[], None]] = []
         self._stopping = False
         self._ended = False
@@ -30,7 +32,7 @@ class NewestFrameWorker(Generic[Item]):
         With None, nothing waits any more.
         """
         with self._condition:
-            skipped, self._waiting = self._waiting, item
+            skipped = self._waiting.offer(item)
             self._condition.notify()
         return skipped
 
@@ -56,15 +58,12 @@ class NewestFrameWorker(Generic[Item]):
     def _run(self) -> None:
         while True:
             with self._condition:
-                self._condition.wait_for(
-                    lambda: self._tasks or self._stopping or self._waiting is not None
-                )
+                self._condition.wait_for(lambda: self._tasks or self._stopping or self._waiting)
                 if self._tasks:
                     work = self._tasks.pop(0)
                 elif self._stopping:
                     self._ended = True
                     return
                 else:
-                    assert self._waiting is not None
-                    work, self._waiting = partial(self._process, self._waiting), None
+                    work = partial(self._process, self._waiting.take())
             work()

@@ -343,6 +343,14 @@ def test_the_camera_is_found(
         assert camera_info_topic(reader, image) == info
 
 
+def test_the_camera_info_can_be_chosen(tmp_path: Path) -> None:
+    topics = [("/image", IMAGE_TYPE), ("/a/info", CAMERA_INFO_TYPE), ("/b/info", CAMERA_INFO_TYPE)]
+    with camera_bag(tmp_path / "bag", *topics) as reader:
+        assert camera_info_topic(reader, "/image", "/b/info") == "/b/info"
+        with pytest.raises(BagError, match="no camera info on /c; it has camera info on: /a/info"):
+            camera_info_topic(reader, "/image", "/c")
+
+
 def test_a_choice_of_cameras_is_left_to_the_user(tmp_path: Path) -> None:
     with camera_bag(tmp_path / "bag", ("/a/image", IMAGE_TYPE), ("/b/image", IMAGE_TYPE)) as reader:
         with pytest.raises(BagError, match=r"several topics \(/a/image, /b/image\)"):

@@ -14,8 +14,8 @@ from stsp.msg import Skeleton3D, Skeleton3DArray
 
 from stsp_model.angles import ANGLE_NAMES, joint_angles
 from stsp_model.camera_info import camera_from_info
+from stsp_model.camera_source import CameraSource
 from stsp_model.skeleton import INDEX, JOINT_COUNT, JOINTS
-from stsp_ros.camera_source import CameraSource
 from stsp_ros.conversions import (
     image_from_message,
     image_message,

@@ -1,16 +1,16 @@
-"""The latest camera_info as a Camera for the images that come."""
+"""The latest camera_info, decoded with or without ROS, as a Camera for the images that come."""
 
 from __future__ import annotations
 
-from sensor_msgs.msg import CameraInfo
+from typing import Any
 
-from stsp_model.camera import Camera
-from stsp_model.camera_info import camera_from_info
+from .camera import Camera
+from .camera_info import camera_from_info
 
 Key = tuple[object, ...]
 
 
-def _content(info: CameraInfo) -> Key:
+def _content(info: Any) -> Key:
     roi = info.roi
     return (
         *(info.width, info.height, info.binning_x, info.binning_y),
@@ -23,13 +23,13 @@ class CameraSource:
     """Takes camera_info in one thread, gives cameras in another; rebuilds only what changed."""
 
     def __init__(self) -> None:
-        self._latest: tuple[Key, CameraInfo] | None = None
+        self._latest: tuple[Key, Any] | None = None
         self._built_for: Key | None = None
         self._camera: Camera | None = None
         self._problem = ""
         self.bad = 0  # camera_info messages that could not be used
 
-    def receive(self, info: CameraInfo) -> None:
+    def receive(self, info: Any) -> None:
         """A camera_info message came."""
         content = _content(info)
         if self._latest is None or self._latest[0] != content:

@@ -149,38 +149,32 @@ def child(data: BVHDataset, index: int, seed: int) -> tuple[Motion, float]:
 
 
 def lift(model: STSPNet, trial: Trial, height_given: bool) -> Prediction:
-    """What `model.lift` makes of a trial's 2D joints, with the true height or without.
-
-    The height that the network estimates is what its poses are scaled by: their ratio to those it
-    gives for a subject of one metre.
-    """
+    """What `model.lift` makes of a trial's 2D joints, with the true height or without."""
     motion = trial.motion
     flat, camera = motion.joints_2d, motion.camera
     assert flat is not None
     assert camera is not None
-
-    def lifted(subject_height: float | None) -> FloatArray:
-        joints = model.lift(
-            flat,
-            motion.stamps,
-            camera,
-            trial.confidence,
-            subject_height,
-            trial.covariance,
-        )
-        return joints.astype(np.float64)
-
-    if not height_given:
-        joints, of_one_metre = lifted(None), lifted(1.0)
-        extent, unit = (np.linalg.norm(x, axis=(1, 2)) for x in (joints, of_one_metre))
-        return Prediction(joints=joints, height=extent / unit)
     low, high = SUBJECT_HEIGHT_RANGE
-    if not low <= trial.height <= high:
+    if height_given and not low <= trial.height <= high:
         raise DataError(
             f"{motion.name} has a standing height of {trial.height:.3g} m, expected {low} to "
             f"{high}; score it with the height estimated"
         )
-    return Prediction(joints=lifted(trial.height))
+    track = model.lift_track(
+        flat,
+        motion.stamps,
+        camera,
+        trial.confidence,
+        trial.height if height_given else None,
+        trial.covariance,
+    )
+    return Prediction(
+        joints=track.joints.astype(np.float64),
+        height=None if height_given else track.height.astype(np.float64),
+        confidence=track.confidence.astype(np.float64),
+        variance=track.variance.astype(np.float64),
+        height_variance=None if height_given else track.height_variance.astype(np.float64),
+    )
 
 
 def take(trial: Trial, prediction: Prediction | None) -> Take:
@@ -210,6 +204,9 @@ def take(trial: Trial, prediction: Prediction | None) -> Take:
         motion.stamps,
         prediction.height,
         trial.height if math.isfinite(trial.height) else None,
+        prediction.confidence,
+        prediction.variance,
+        prediction.height_variance,
     )
 
 

@@ -22,10 +22,14 @@ FloatArray = npt.NDArray[np.float64]
 FORMAT = "stsp-predictions"
 VERSION = 1
 # Arrays with a row per frame, and the shape of a row.
-_PER_FRAME: Mapping[str, tuple[int, ...]] = {
+PER_FRAME: Mapping[str, tuple[int, ...]] = {
     "joints": (JOINT_COUNT, 3),
     "joints_2d": (JOINT_COUNT, 2),
     "height": (),
+    "confidence": (JOINT_COUNT,),
+    "variance": (JOINT_COUNT, 3),
+    "confidence_2d": (JOINT_COUNT,),
+    "height_variance": (),
 }
 
 
@@ -37,11 +41,19 @@ class Prediction:
         joints: (T, 17, 3) metres, camera axes, from any origin; NaN where there is none.
         joints_2d: (T, 17, 2) pixels of the image; NaN where there is none.
         height: (T,) standing height in metres as estimated.
+        confidence: (T, 17) chance, 0..1, of a joint to be within 150 mm of the truth.
+        variance: (T, 17, 3) m^2 of the joints, from the pelvis.
+        confidence_2d: (T, 17) chance, 0..1, of a joint to be within 0.2 of the torso in the image.
+        height_variance: (T,) m^2.
     """
 
     joints: FloatArray | None = None
     joints_2d: FloatArray | None = None
     height: FloatArray | None = None
+    confidence: FloatArray | None = None
+    variance: FloatArray | None = None
+    confidence_2d: FloatArray | None = None
+    height_variance: FloatArray | None = None
 
 
 def save_predictions(path: str | Path, predictions: Mapping[str, Prediction]) -> None:
@@ -59,7 +71,7 @@ def save_predictions(path: str | Path, predictions: Mapping[str, Prediction]) ->
         "names": np.array(list(predictions)),
         "lengths": np.array(lengths),
     }
-    for field, row in _PER_FRAME.items():
+    for field, row in PER_FRAME.items():
         values = [getattr(prediction, field) for prediction in predictions.values()]
         if any(value is not None for value in values):
             rows = [
@@ -72,7 +84,7 @@ def save_predictions(path: str | Path, predictions: Mapping[str, Prediction]) ->
 
 def _length(name: str, prediction: Prediction) -> int:
     lengths = set()
-    for field, row in _PER_FRAME.items():
+    for field, row in PER_FRAME.items():
         value = getattr(prediction, field)
         if value is not None:
             if np.shape(value)[1:] != row:
@@ -106,11 +118,11 @@ def load_predictions(path: str | Path) -> dict[str, Prediction]:
     lengths = arrays.get("lengths", np.ones(len(names), int))
     if lengths.shape != names.shape or lengths.dtype.kind not in "iu" or (lengths < 1).any():
         raise DataError(f"{path}: `lengths` must be {len(names)} whole numbers from 1, one a name")
-    fields = {field: arrays[field] for field in _PER_FRAME if field in arrays}
+    fields = {field: arrays[field] for field in PER_FRAME if field in arrays}
     if not fields.keys() & {"joints", "joints_2d"}:
         raise DataError(f"{path} holds neither `joints` nor `joints_2d`")
     for field, values in fields.items():
-        shape = (int(lengths.sum()), *_PER_FRAME[field])
+        shape = (int(lengths.sum()), *PER_FRAME[field])
         if values.shape != shape or values.dtype.kind != "f":
             raise DataError(
                 f"{path}: `{field}` has shape {values.shape} of {values.dtype}, expected {shape} "

@@ -6,6 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from stsp_model.evaluation.calibration import (
+    SIGMAS,
+    Calibration,
+    calibration_error,
+    coverage,
+    nominal,
+)
 from stsp_model.evaluation.pck import Score2D
 from stsp_model.evaluation.scores import MEASURES, Score3D
 
@@ -95,6 +102,34 @@ def text_3d(score: Score3D) -> str:
     ]
     if score.unscored:
         parts.append(f"not scored, as never known and predicted: {', '.join(score.unscored)}")
+    return "\n\n".join(parts)
+
+
+def text_calibration(calibration: Calibration) -> str:
+    """Tables of what confidences and standard deviations are worth, as far as there are any."""
+    parts = []
+    if calibration.claims:
+        rows = [
+            [
+                title,
+                str(len(claims)),
+                number(100 * float(claims.confidence.mean())),
+                number(100 * float(claims.right.mean())),
+                number(100 * calibration_error(claims)),
+            ]
+            for title, claims in calibration.claims.items()
+        ]
+        header = ["confidence", "joints", "mean %", "right %", "expected calibration error %"]
+        parts.append(table(header, rows))
+    errors = calibration.errors()
+    if errors:
+        rows = [
+            [f"{sigma} sigma", *(number(100 * float(coverage(e, sigma))) for e in errors.values())]
+            for sigma in SIGMAS
+        ]
+        for sigma, row in zip(SIGMAS, rows, strict=True):
+            row.append(number(100 * nominal(sigma)))
+        parts.append(table(["errors within, %", *errors, "nominal"], rows))
     return "\n\n".join(parts)
 
 

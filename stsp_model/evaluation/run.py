@@ -11,9 +11,10 @@ from tqdm import tqdm
 
 from stsp_model.data.errors import DataError
 from stsp_model.evaluation import pck, scores, video
+from stsp_model.evaluation.calibration import Calibration, calibration
 from stsp_model.evaluation.lifting import lift, take
 from stsp_model.evaluation.predictions import Prediction
-from stsp_model.evaluation.report import text_2d, text_3d
+from stsp_model.evaluation.report import text_2d, text_3d, text_calibration
 from stsp_model.evaluation.views import Trial
 from stsp_model.network import STSPNet
 
@@ -30,11 +31,15 @@ class Method:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was scored: text for the screen, values for JSON, and the poses themselves."""
+    """What was scored: text for the screen, values for JSON, and the poses themselves.
+
+    calibration: what these poses claim of themselves, beside the truth.
+    """
 
     text: str
     values: dict[str, Any]
     predictions: dict[str, Prediction]
+    calibration: Calibration
 
 
 def evaluate_images(data: Any, method: Method, jitter: int | None = None) -> Outcome:
@@ -48,11 +53,13 @@ def evaluate_images(data: Any, method: Method, jitter: int | None = None) -> Out
     if not scored[TRUE_BOX].images:
         raise DataError("no person in the data set has a visible torso, so none can be scored")
     saved = {
-        name: Prediction(joints_2d=joints[None])
-        for name, joints in zip(found.names, found.joints, strict=True)
+        name: Prediction(joints_2d=joints[None], confidence_2d=confidence[None])
+        for name, joints, confidence in zip(
+            found.names, found.joints, found.confidence, strict=True
+        )
     }
     values = {"2d": {_key(box): asdict(score) for box, score in scored.items()}}
-    return Outcome(text_2d(scored), values, saved)
+    return _outcome([text_2d(scored)], values, saved, calibration(by_box))
 
 
 def _given(data: Any, method: Method) -> pck.Detections:
@@ -63,7 +70,7 @@ def _given(data: Any, method: Method) -> pck.Detections:
         labels.append((sample.name, sample.joints, sample.visible))  # not the image
     names = tuple(name for name, _, _ in labels)
     target = np.stack([joints for _, joints, _ in labels])
-    joints = target.copy()
+    joints, confidence = target.copy(), np.full(target.shape[:2], np.nan)
     if method.predictions is not None:
         _check_names(names, method.predictions)
         joints = np.full_like(target, np.nan)
@@ -73,7 +80,8 @@ def _given(data: Any, method: Method) -> pck.Detections:
                 if prediction.joints_2d is None or len(prediction.joints_2d) != 1:
                     raise DataError(f"the prediction for {name} has no 2D joints of one image")
                 joints[i] = prediction.joints_2d[0]
-    confidence = np.isfinite(joints).all(axis=-1).astype(float)
+                if prediction.confidence_2d is not None:
+                    confidence[i] = prediction.confidence_2d[0]
     return pck.Detections(
         names, joints, confidence, target, np.stack([visible for _, _, visible in labels])
     )
@@ -98,8 +106,9 @@ def evaluate_motions(every: list[Trial], method: Method, height_given: bool) -> 
             predictions[trial.motion.name] = lift(method.model, trial, height_given)
         elif method.predictions is None:
             predictions[trial.motion.name] = Prediction(joints=trial.motion.joints)
-    score = _scored_3d([take(t, predictions.get(t.motion.name)) for t in every])
-    return Outcome(text_3d(score), {"3d": asdict(score)}, predictions)
+    takes = [take(t, predictions.get(t.motion.name)) for t in every]
+    score = _scored_3d(takes)
+    return _outcome([text_3d(score)], {"3d": asdict(score)}, predictions, calibration({}, takes))
 
 
 def evaluate_video(footage: Iterable[video.Footage], method: Method, height_given: bool) -> Outcome:
@@ -113,10 +122,27 @@ def evaluate_video(footage: Iterable[video.Footage], method: Method, height_give
         elif method.predictions is None:
             predictions |= {p.name: Prediction(p.joints, p.joints_2d) for p in one.people}
     _check_names(tuple(person.name for person in people), predictions)
-    in_3d = _scored_3d([p.take(predictions.get(p.name, Prediction())) for p in people])
-    in_2d = pck.score(video.detections(people, predictions))
-    text = f"{text_2d({AS_FOUND: in_2d})}\n\n{text_3d(in_3d)}"
-    return Outcome(text, {"2d": {_key(AS_FOUND): asdict(in_2d)}, "3d": asdict(in_3d)}, predictions)
+    takes = [p.take(predictions.get(p.name, Prediction())) for p in people]
+    in_3d, found = _scored_3d(takes), {AS_FOUND: video.detections(people, predictions)}
+    in_2d = pck.score(found[AS_FOUND])
+    return _outcome(
+        [text_2d({AS_FOUND: in_2d}), text_3d(in_3d)],
+        {"2d": {_key(AS_FOUND): asdict(in_2d)}, "3d": asdict(in_3d)},
+        predictions,
+        calibration(found, takes),
+    )
+
+
+def _outcome(
+    texts: list[str],
+    values: dict[str, Any],
+    predictions: dict[str, Prediction],
+    claimed: Calibration,
+) -> Outcome:
+    if claimed:
+        texts = [*texts, text_calibration(claimed)]
+        values = {**values, "calibration": claimed.values()}
+    return Outcome("\n\n".join(texts), values, predictions, claimed)
 
 
 def _scored_3d(takes: list[scores.Take]) -> scores.Score3D:

@@ -34,6 +34,8 @@ class Take:
         stamps: (T,) s, rising.
         height, true_height: standing heights in metres, (T,) as estimated and the true one; None
             where the height was given or is not known.
+        confidence: (T, 17) 0..1; variance: (T, 17, 3) m^2; height_variance: (T,) m^2; of the
+            prediction, None where it does not say.
 
     Raises:
         ValueError: if the shapes do not fit.
@@ -46,6 +48,9 @@ class Take:
     stamps: FloatArray
     height: FloatArray | None = None
     true_height: float | None = None
+    confidence: FloatArray | None = None
+    variance: FloatArray | None = None
+    height_variance: FloatArray | None = None
 
     def __post_init__(self) -> None:
         shape = (len(self.stamps), JOINT_COUNT, 3)
@@ -54,6 +59,13 @@ class Take:
             if value.shape != shape:
                 raise ValueError(f"{self.name}: {field} has shape {value.shape}, expected {shape}")
             object.__setattr__(self, field, value - value[:, :1])
+
+    @property
+    def height_error(self) -> FloatArray | None:
+        """(T,) m, NaN where there is no estimate; None without any."""
+        if self.height is None or self.true_height is None:
+            return None
+        return np.asarray(self.height - self.true_height)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,11 +126,10 @@ def _per_second(metric: Callable[..., float]) -> Callable[[_Frames], float]:
 
 
 def _height_error(f: _Frames) -> float:
-    take = f.take
-    if take.height is None or take.true_height is None:
+    error = f.take.height_error
+    if error is None or not np.isfinite(error).any():
         return float("nan")
-    error = np.abs(take.height - take.true_height)
-    return float(1000 * np.nanmean(error)) if np.isfinite(error).any() else float("nan")
+    return float(1000 * np.nanmean(np.abs(error)))
 
 
 MEASURES: tuple[Measure, ...] = (

@@ -19,7 +19,7 @@ from stsp_model.data.errors import DataError
 from stsp_model.data.shards import RenderedClip, clip_files, load_clip
 from stsp_model.estimator import LateFrameError, PoseEstimator
 from stsp_model.evaluation.pck import Detections
-from stsp_model.evaluation.predictions import Prediction
+from stsp_model.evaluation.predictions import PER_FRAME, Prediction
 from stsp_model.evaluation.scores import Take
 from stsp_model.network import SUBJECT_HEIGHT_RANGE, STSPNet
 from stsp_model.pose import Pose, TrackingState
@@ -67,7 +67,16 @@ class Person:
         asked = self.visible.sum(axis=1) >= MIN_VISIBLE
         target = np.where(asked[:, None, None], self.joints, np.nan)
         return Take(
-            self.name, self.action, joints, target, self.stamps, prediction.height, self.height
+            self.name,
+            self.action,
+            joints,
+            target,
+            self.stamps,
+            prediction.height,
+            self.height,
+            prediction.confidence,
+            prediction.variance,
+            prediction.height_variance,
         )
 
 
@@ -120,7 +129,13 @@ def bag_people(path: str | Path) -> tuple[Person, ...]:
         BagError: if the bag is damaged.
     """
     path = Path(path)
-    rows: dict[str, list[tuple[float, Pose]]] = {}
+    rows = true_poses(path)
+    return tuple(_bag_person(path.stem, id, rows[id]) for id in sorted(rows))
+
+
+def true_poses(path: str | Path) -> dict[str, list[tuple[int, Pose]]]:
+    """Of each person in a bag's ground truth, by id, the stamps (ns) and poses; as `bag_people`."""
+    rows: dict[str, list[tuple[int, Pose]]] = {}
     with BagReader(path) as reader:
         topics = [
             topic.name
@@ -132,14 +147,16 @@ def bag_people(path: str | Path) -> tuple[Person, ...]:
         for message in map(reader.decode, reader.records(topics)):
             if list(message.joint_names) != list(JOINTS):
                 raise DataError(f"bag {path}: the truth has joints {list(message.joint_names)}")
-            stamp = stamp_nanoseconds(message) / _SECOND
+            stamp = stamp_nanoseconds(message)
             try:
                 poses = poses_of(message)
             except ValueError as error:
-                raise DataError(f"bag {path}: the truth at {stamp:.3f} s: {error}") from None
+                raise DataError(
+                    f"bag {path}: the truth at {stamp / _SECOND:.3f} s: {error}"
+                ) from None
             for pose in poses:
                 rows.setdefault(pose.id, []).append((stamp, pose))
-    return tuple(_bag_person(path.stem, id, rows[id]) for id in sorted(rows))
+    return rows
 
 
 def poses_of(message: Any) -> list[Pose]:
@@ -172,14 +189,14 @@ def poses_of(message: Any) -> list[Pose]:
     ]
 
 
-def _bag_person(bag: str, id: str, rows: Sequence[tuple[float, Pose]]) -> Person:
+def _bag_person(bag: str, id: str, rows: Sequence[tuple[int, Pose]]) -> Person:
     poses = [pose for _, pose in rows]
     flat = np.stack([pose.joints_2d for pose in poses])
     shown = np.stack([pose.confidence_2d for pose in poses]) > 0
     return Person(
         name=f"{bag}/{id}",
         action=bag,
-        stamps=np.array([stamp for stamp, _ in rows]),
+        stamps=np.array([stamp / _SECOND for stamp, _ in rows]),
         joints=np.stack([pose.joints for pose in poses]),
         joints_2d=flat,
         visible=np.isfinite(flat).all(axis=-1) & shown,
@@ -234,7 +251,7 @@ def predict(model: STSPNet, footage: Footage, height_given: bool) -> dict[str, P
         found = assigned(footage.people, _steps(model, footage, height))
         for person in footage.people:
             if person.height == height:
-                result[person.name] = replace(found[person.name], height=None)
+                result[person.name] = replace(found[person.name], height=None, height_variance=None)
     return result
 
 
@@ -257,19 +274,22 @@ def assigned(
     is near, all is NaN.
     """
     rows = {p.name: {stamp: i for i, stamp in enumerate(p.stamps.tolist())} for p in people}
-    joints = {p.name: np.full_like(p.joints, np.nan) for p in people}
-    joints_2d = {p.name: np.full_like(p.joints_2d, np.nan) for p in people}
-    heights = {p.name: np.full(len(p.stamps), np.nan) for p in people}
+    # A Pose calls alike whatever a Prediction takes of it.
+    found = {
+        p.name: {
+            name: np.full((len(p.stamps), *shape), np.nan) for name, shape in PER_FRAME.items()
+        }
+        for p in people
+    }
     for stamp, poses in frames:
         poses = [pose for pose in poses if pose.tracking_state == TrackingState.OK]
         present = [p for p in people if stamp in rows[p.name]]
         places = [p.joints_2d[rows[p.name][stamp]] for p in present]
         for i, nearest in nearest_pairs([pose.joints_2d for pose in poses], places):
             pose, name = poses[i], present[nearest].name
-            row = rows[name][stamp]
-            joints[name][row], joints_2d[name][row] = pose.joints, pose.joints_2d
-            heights[name][row] = pose.height
-    return {p.name: Prediction(joints[p.name], joints_2d[p.name], heights[p.name]) for p in people}
+            for field, values in found[name].items():
+                values[rows[name][stamp]] = getattr(pose, field)
+    return {name: Prediction(**values) for name, values in found.items()}
 
 
 def nearest_pairs(
@@ -299,15 +319,21 @@ def nearest_pairs(
 
 def detections(people: Sequence[Person], predictions: Mapping[str, Prediction]) -> Detections:
     """The 2D joints of videos beside the truth, a row per person and frame."""
-    found = []
-    for person in people:
-        joints = predictions.get(person.name, Prediction()).joints_2d
-        found.append(np.full_like(person.joints_2d, np.nan) if joints is None else joints)
-    joints_2d = np.concatenate(found).reshape(-1, JOINT_COUNT, 2)
+
+    def found(field: str, like: Sequence[FloatArray]) -> FloatArray:
+        values = [getattr(predictions.get(person.name, Prediction()), field) for person in people]
+        return np.concatenate(
+            [
+                np.full(one.shape, np.nan) if value is None else value
+                for value, one in zip(values, like, strict=True)
+            ]
+        )
+
+    target = [person.joints_2d for person in people]
     return Detections(
         tuple(f"{person.name}/{i}" for person in people for i in range(len(person.stamps))),
-        joints_2d,
-        np.isfinite(joints_2d).all(axis=-1).astype(float),
-        np.concatenate([person.joints_2d for person in people]),
+        found("joints_2d", target),
+        found("confidence_2d", [one[..., 0] for one in target]),
+        np.concatenate(target),
         np.concatenate([person.visible for person in people]),
     )

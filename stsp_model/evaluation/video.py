@@ -238,6 +238,8 @@ def predict(model: STSPNet, footage: Footage, height_given: bool) -> dict[str, P
     Raises:
         DataError: if a height is to be given that is not known, or that nobody has.
     """
+    if not footage.people:
+        return {}
     if not height_given:
         return assigned(footage.people, _steps(model, footage, None))
     result: dict[str, Prediction] = {}

@@ -22,7 +22,7 @@ from .tmp import TAU, TMP, History
 
 MAX_GAP = 0.5  # s; after a longer pause between frames a track starts anew
 Data = TypeVar("Data")
-_REFERENCE_DEVIATION = 0.05  # standing heights; about 60 mm for a child
+_REFERENCE_DEVIATION = 0.06  # m, of a joint; more lowers its confidence, less raises it
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ class Lifted:
     """3D poses, relative to the pelvis, camera axes (leading dimensions as the keypoints').
 
     joints (..., J, 3): metres. variance (..., J, 3): m^2, the height's share included.
-    confidence (..., J): 0..1. height (...,): metres. height_variance (...,): m^2, 0 if given.
+    confidence (..., J): chance, 0..1, to be within 150 mm of the truth.
+    height (...,): metres. height_variance (...,): m^2, 0 if given.
     frames_used (...,): int64, past frames behind the pose, 0..TAU.
     frame: GSR's poses from single frames, and corrected, corrected_log_variance (..., J, 3):
     TMP's before bone lengths are made to agree; all in units of standing height, for the losses.
@@ -110,6 +111,11 @@ def _marked(keypoints: Keypoints) -> Keypoints:
     return replace(keypoints, mass=torch.where(there, keypoints.mass, 0.0))
 
 
+def log_deviation(variance: Tensor) -> Tensor:
+    """Logarithm of a joint's standard deviation over 60 mm (...,), of variance (..., 3) m^2."""
+    return 0.5 * torch.log(variance.mean(dim=-1) / _REFERENCE_DEVIATION**2)
+
+
 class Lifter(nn.Module):
     """From 2D joints of a track to its poses in metres.
 
@@ -133,9 +139,10 @@ class Lifter(nn.Module):
         self.gsr = GSR(channels, context, layers)
         self.tmp = TMP() if tau else None
         # Calibration, set once after training on held-out data. Variances are multiplied by their
-        # scale. A joint's confidence is the sigmoid of an offset, plus a slope times the logit of
-        # its mass, plus a slope times log(deviation / 0.05 standing heights).
-        self.register_buffer("variance_scale", torch.ones(()))
+        # scale, one for each joint and axis. A joint's confidence, the chance to be within 150 mm,
+        # is the sigmoid of an offset, plus a slope times the logit of its mass, plus a slope times
+        # log(deviation / 60 mm).
+        self.register_buffer("variance_scale", torch.ones(JOINT_COUNT, 3))
         self.register_buffer("height_variance_scale", torch.ones(()))
         self.register_buffer("calibration", torch.tensor([1.0, 0.5, -2.0]))
 
@@ -340,10 +347,9 @@ class Lifter(nn.Module):
         least = torch.full_like(relative[:, :1], LOG_VARIANCE_RANGE[0]).exp()
         relative = torch.cat([least, relative[:, 1:]], dim=1)
         variance = relative * scale.square() + joints.square() * height_variance[:, None, None]
-        deviation = 0.5 * torch.log(relative.mean(dim=-1) / _REFERENCE_DEVIATION**2)
         offset, of_mass, of_deviation = self.calibration.unbind()
         confidence = torch.sigmoid(
-            offset + of_mass * mass_logit(mass.clamp(0, 1)) + of_deviation * deviation
+            offset + of_mass * mass_logit(mass.clamp(0, 1)) + of_deviation * log_deviation(variance)
         )
         return Lifted(
             joints * scale,

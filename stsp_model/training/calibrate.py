@@ -1,23 +1,50 @@
-"""Calibration: what a trained network says of its own errors, set right by data it has not seen."""
+"""Calibration: what a trained network says of its own errors, set right by data it has not seen.
+
+    python -m stsp_model.training.calibrate WEIGHTS FORMAT:PATH ...
+
+sets it anew for a file of weights, by the selection parts of image sets (2D) and of rendered video
+(3D), as the end of stage finetune does.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
+from stsp_model.checkpoint import load_model, save
+from stsp_model.data.errors import DataError
+from stsp_model.data.formats import split_spec
 from stsp_model.epe import mass_logit
+from stsp_model.evaluation.calibration import claims_2d, nominal
 from stsp_model.evaluation.pck import ImagePoses, detect
-from stsp_model.lifter import Keypoints, Lifted
-from stsp_model.metrics import PCK_2D_THRESHOLD, PCK_3D_THRESHOLD
+from stsp_model.evaluation.video import Footage, predict, rendered
+from stsp_model.lifter import log_deviation
+from stsp_model.metrics import PCK_3D_THRESHOLD
 from stsp_model.network import STSPNet
-from stsp_model.skeleton import TORSO
-from stsp_model.training.lift_batches import LiftBatch
+from stsp_model.skeleton import FLIP
+from stsp_model.training.datasets import (
+    IMAGES,
+    RENDERED,
+    SELECTED,
+    People,
+    of_format,
+    open_selection,
+)
+from stsp_model.training.lift_batches import LiftBatch, lift
 
 FloatArray = npt.NDArray[np.float64]
 
+WITHIN = nominal(1)  # share of errors that belongs within one standard deviation
+_JITTERS = (None, 0)  # boxes of which confidences are to be right: the true ones, and about those
 _RIDGE = 1e-3  # keeps a fit finite where all joints are right, or none
 _ROUNDS = 50
 
@@ -41,76 +68,162 @@ def fit_logistic(inputs: FloatArray, right: npt.NDArray[np.bool_]) -> FloatArray
 
 
 def calibrate_keypoints(network: STSPNet, selection: ImagePoses) -> None:
-    """Set `epe.calibration`, so that a confidence is the chance of being right by PCK@0.2."""
+    """Set `epe.calibration`, so that a confidence is the chance of being right by PCK@0.2.
+
+    On the visible joints of images, half of them within boxes that are a little off, as those of
+    the finder and of a track are.
+    """
     calibration = network.epe.calibration
     calibration.copy_(torch.tensor([0.0, 1.0]))  # so that the confidence is the mass itself
-    found = detect(network, selection)
-    torso = np.full(len(found.names), np.nan)
-    for a, b in reversed(TORSO):
-        both = found.visible[:, a] & found.visible[:, b]
-        torso[both] = np.linalg.norm(found.target[both, a] - found.target[both, b], axis=-1)
-    counted = found.visible & np.isfinite(torso)[:, None] & np.isfinite(found.joints).all(axis=-1)
-    if not counted.any():
+    claims = [claims_2d(detect(network, selection, jitter)) for jitter in _JITTERS]
+    mass = np.concatenate([claim.confidence for claim in claims])
+    if not len(mass):
         return
-    error = np.linalg.norm(found.joints - found.target, axis=-1)
-    right = error <= PCK_2D_THRESHOLD * torso[:, None]
-    mass = mass_logit(torch.from_numpy(found.confidence[counted])).numpy()
-    fitted = fit_logistic(mass[:, None], right[counted])
+    inputs = mass_logit(torch.from_numpy(mass)).numpy()[:, None]
+    fitted = fit_logistic(inputs, np.concatenate([claim.right for claim in claims]))
     # More mass must never mean less confidence, whatever a small set of images suggests.
     fitted[1] = max(fitted[1], 0.0)
     calibration.copy_(torch.from_numpy(fitted))
 
 
+class Errors(NamedTuple):
+    """What a lifter that is not calibrated got wrong, and what it says of that.
+
+    error, variance: (N, 17, 3) m and m^2, the height given. mass: (N, 17), 0 where missed.
+    height_error, height_variance: (M,) m and m^2.
+    """
+
+    error: FloatArray
+    variance: FloatArray
+    mass: FloatArray
+    height_error: FloatArray
+    height_variance: FloatArray
+
+
 @torch.inference_mode()
 def calibrate_lifter(network: STSPNet, clips: Sequence[LiftBatch]) -> None:
-    """Set the lifter's calibration: variances that fit the errors, confidences that are chances.
+    """Set the lifter's calibration by clips whose 2D joints carry made-up errors; see `_fit`."""
+    _make_neutral(network)
+    found = []
+    for batch in clips:
+        there = LiftBatch(*(part.to(network.lifter.calibration.device) for part in batch))
+        given, estimated = (lift(network, there, height) for height in (there.height, None))
+        target = batch.target * batch.height[:, None, None, None]
+        parts = (
+            given.joints.cpu() - target,
+            given.variance.cpu(),
+            batch.mass,
+            estimated.height.cpu() - batch.height.unsqueeze(1),
+            estimated.height_variance.cpu(),
+        )
+        found.append(Errors(*(part[batch.valid].double().numpy() for part in parts)))
+    _fit(network, found)
 
-    A joint is right within 150 mm of the truth, the height given (PCK of MPI-INF-3DHP).
+
+def calibrate_chain(network: STSPNet, footage: Iterable[Footage]) -> None:
+    """Set the lifter's calibration by videos with truth, from whole images on; see `_fit`.
+
+    Where the estimator finds nobody in any of them all is left as it is, with a warning.
     """
+    before = _make_neutral(network)
+    found = []
+    for one in footage:
+        given, estimated = (predict(network, one, known) for known in (True, False))
+        for person in one.people:
+            take, free = (person.take(poses[person.name]) for poses in (given, estimated))
+            error = take.prediction - take.target
+            seen = np.isfinite(error).all(axis=(1, 2))
+            assert take.variance is not None
+            assert take.confidence is not None
+            assert free.height_error is not None
+            assert free.height_variance is not None
+            known = np.isfinite(free.height_error)
+            found.append(
+                Errors(
+                    error[seen],
+                    take.variance[seen],
+                    take.confidence[seen],  # the mass itself, as the network is neutral
+                    free.height_error[known],
+                    free.height_variance[known],
+                )
+            )
+    if not any(len(one.error) and len(one.height_error) for one in found):
+        network.lifter.load_state_dict(before)
+        warnings.warn(
+            "the network found nobody in the video to calibrate by: its 3D confidences and "
+            "variances stay what they were",
+            stacklevel=2,
+        )
+        return
+    _fit(network, found)
+
+
+def _make_neutral(network: STSPNet) -> dict[str, Tensor]:
+    """Let the lifter's variances be as trained and its confidences the mass; returns what was."""
     lifter = network.lifter
+    before = {name: value.clone() for name, value in lifter.state_dict().items()}
     lifter.variance_scale.fill_(1.0)
     lifter.height_variance_scale.fill_(1.0)
-    device = lifter.variance_scale.device
+    lifter.calibration.copy_(torch.tensor([0.0, 1.0, 0.0]))
+    return before
 
-    def lifted(calibration: tuple[float, float, float], given: bool) -> list[Lifted]:
-        lifter.calibration.copy_(torch.tensor(calibration))
-        results = []
-        for batch in clips:
-            K, stamps, valid, height = (
-                x.to(device) for x in (batch.K, batch.stamps, batch.valid, batch.height)
-            )
-            points = Keypoints(
-                *(x.to(device) for x in (batch.joints, batch.mass, batch.covariance))
-            )
-            boxes = batch.boxes.to(device)
-            results.append(lifter.clip(points, boxes, K, stamps, valid, height if given else None))
-        return results
 
-    error, variance, height_error, height_variance = [], [], [], []
-    for batch, result in zip(clips, lifted((0.0, 0.0, 1.0), False), strict=True):
-        valid, target = batch.valid.to(device), batch.target.to(device)
-        error.append((result.corrected - target)[..., 1:, :][valid].square())
-        variance.append(result.corrected_log_variance[..., 1:, :][valid].exp())
-        wrong = result.height - batch.height.to(device).unsqueeze(1)
-        height_error.append(wrong[valid].square())
-        height_variance.append(result.height_variance[valid])
-    scale = (torch.cat(error) / torch.cat(variance)).mean()
-    lifter.variance_scale.copy_(scale)
-    lifter.height_variance_scale.copy_(
-        (torch.cat(height_error) / torch.cat(height_variance)).mean()
+def _fit(network: STSPNet, found: Sequence[Errors]) -> None:
+    """Set the lifter's calibration by its own errors.
+
+    Variances are scaled so that 68.3 % of the errors lie within one standard deviation, for each
+    joint and axis, left and right alike, and for the height. (The mean of squared errors would be
+    that of outliers.) A confidence becomes the chance of being within 150 mm, the height given.
+    """
+    error, variance, mass, height_error, height_variance = map(
+        np.concatenate, zip(*found, strict=True)
     )
+    lifter = network.lifter
+    ratio = error**2 / variance
+    scale = np.quantile(np.concatenate([ratio, ratio[:, list(FLIP)]]), WITHIN, axis=0)
+    scale[0] = 1  # the pelvis is the origin and has no error
+    lifter.variance_scale.copy_(torch.from_numpy(scale))
+    height_scale = np.quantile(height_error**2 / height_variance, WITHIN)
+    lifter.height_variance_scale.fill_(float(height_scale))
 
-    # With one slope at a time set to 1, the confidence's logit is that input itself.
-    inputs, right = [], []
-    by_mass, by_deviation = (lifted(unit, True) for unit in ((0.0, 1.0, 0.0), (0.0, 0.0, 1.0)))
-    for batch, one, other in zip(clips, by_mass, by_deviation, strict=True):
-        seen = batch.valid.to(device)[..., None] & (batch.mass.to(device) > 0)
-        seen = seen & (torch.arange(seen.shape[-1], device=device) > 0)  # the pelvis is the origin
-        both = [torch.logit(result.confidence, eps=1e-6)[seen] for result in (one, other)]
-        inputs.append(torch.stack(both, dim=-1))
-        goal = batch.target.to(device) * batch.height.to(device)[:, None, None, None]
-        right.append(((one.joints - goal).norm(dim=-1) <= PCK_3D_THRESHOLD)[seen])
-    fitted = fit_logistic(torch.cat(inputs).double().cpu().numpy(), torch.cat(right).cpu().numpy())
+    logit = mass_logit(torch.from_numpy(mass)).numpy()
+    deviation = log_deviation(torch.from_numpy(variance * scale)).numpy()
+    inputs = np.stack([logit, deviation], axis=-1)[:, 1:].reshape(-1, 2)
+    right = np.linalg.norm(error, axis=-1)[:, 1:].ravel() <= PCK_3D_THRESHOLD
+    fitted = fit_logistic(inputs, right)
     # More mass must never mean less confidence, nor more deviation more of it.
     fitted[1], fitted[2] = max(fitted[1], 0.0), min(fitted[2], 0.0)
     lifter.calibration.copy_(torch.from_numpy(fitted))
+
+
+def footage_of(specs: Sequence[str], most: int | None = None) -> Iterator[Footage]:
+    """The clips of "synth:DIR" each, of split "validation"; the first `most` of them."""
+    folders = [rendered(split_spec(spec)[1], SELECTED[RENDERED]) for spec in specs]
+    return islice(chain.from_iterable(folders), most)
+
+
+def main(weights: str = "", *specs: str) -> None:
+    """Calibrate a file of weights anew, in place.
+
+    Raises:
+        DataError, OSError, ValueError: what does not fit; then the file stays as it was.
+    """
+    images, films = of_format(specs, IMAGES), of_format(specs, (RENDERED,))
+    if not specs or len(images) + len(films) < len(specs):
+        expected = ", ".join((*IMAGES, RENDERED))
+        raise DataError(
+            f"the data are {' '.join(specs) or 'missing'}, expected FORMAT:PATH of {expected}"
+        )
+    network = load_model(Path(weights))
+    if images:
+        calibrate_keypoints(network, People(tuple(open_selection(images, [], IMAGES))))
+    if films:
+        calibrate_chain(network, footage_of(films))
+    save(network, weights)
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except (DataError, OSError, ValueError) as error:
+        sys.exit(f"calibrate: {error}")

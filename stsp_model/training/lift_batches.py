@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from stsp_model.data.samples import FloatArray
+from stsp_model.lifter import Keypoints, Lifted
+from stsp_model.network import STSPNet
 from stsp_model.skeleton import FLIP
 from stsp_model.training import noise, views
 from stsp_model.training.bodies import Bodies
@@ -43,6 +45,19 @@ class LiftBatch(NamedTuple):
     valid: Tensor
     target: Tensor
     height: Tensor
+
+
+def lift(network: STSPNet, batch: LiftBatch, height: Tensor | None = None) -> Lifted:
+    """What the lifter makes of a batch; in single precision, whatever the rest runs in."""
+    with torch.autocast(batch.K.device.type, enabled=False):
+        return network.lifter.clip(
+            Keypoints(batch.joints, batch.mass, batch.covariance),
+            batch.boxes,
+            batch.K,
+            batch.stamps,
+            batch.valid,
+            height,
+        )
 
 
 @dataclass(frozen=True, eq=False)

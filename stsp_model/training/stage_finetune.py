@@ -15,7 +15,7 @@ from stsp_model.lifter import Keypoints, Lifted
 from stsp_model.losses import presence_loss, trajectory_loss
 from stsp_model.metrics import mpjpe, n_mpjpe
 from stsp_model.network import STSPNet, image_keypoints
-from stsp_model.training.calibrate import calibrate_keypoints
+from stsp_model.training.calibrate import calibrate_chain, calibrate_keypoints, footage_of
 from stsp_model.training.config import ConfigError
 from stsp_model.training.config_3d import FinetuneConfig
 from stsp_model.training.datasets import (
@@ -193,6 +193,10 @@ def finetune_stage(
     def evaluate(network: STSPNet, epoch: int) -> dict[str, float]:  # noqa: ARG001
         return {**film_scores(network, films_to_score), **keypoint_scores(network, selection, side)}
 
+    def calibrate(network: STSPNet) -> None:
+        calibrate_keypoints(network, selection)
+        calibrate_chain(network, footage_of(chosen, config.validation_clips))
+
     return Stage(
         losses=FinetuneLosses(model, config),
         weights=weights,
@@ -205,7 +209,7 @@ def finetune_stage(
         # Clips come in pairs, with visual features and without.
         shared=(batches.counts[0], batches.counts[1] // 2),
         evaluate=evaluate,
-        calibrate=lambda network: calibrate_keypoints(network, selection),
+        calibrate=calibrate,
         score="mpjpe_mm",
         higher=False,
         guard=("pck", config.guard),

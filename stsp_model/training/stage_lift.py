@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stsp_model.lifter import Keypoints, Lifted
+from stsp_model.lifter import Lifted
 from stsp_model.losses import (
     acceleration_loss,
     bone_length_loss,
@@ -26,7 +26,7 @@ from stsp_model.training.bodies import children
 from stsp_model.training.calibrate import calibrate_lifter
 from stsp_model.training.config_3d import LiftConfig
 from stsp_model.training.datasets import MOTIONS, open_selection, open_training
-from stsp_model.training.lift_batches import LiftBatch, LiftBatches
+from stsp_model.training.lift_batches import LiftBatch, LiftBatches, lift
 from stsp_model.training.motions import collect
 from stsp_model.training.stage import Group, Losses, Stage
 
@@ -87,19 +87,6 @@ def lift_counts(known: Tensor) -> dict[str, Tensor]:
         "likelihood": known[..., 1:].sum(),
         "height": known.any(dim=-1).sum(),
     }
-
-
-def lift(network: STSPNet, batch: LiftBatch, height: Tensor | None = None) -> Lifted:
-    """What the lifter makes of a batch; in single precision, whatever the rest runs in."""
-    with torch.autocast(batch.K.device.type, enabled=False):
-        return network.lifter.clip(
-            Keypoints(batch.joints, batch.mass, batch.covariance),
-            batch.boxes,
-            batch.K,
-            batch.stamps,
-            batch.valid,
-            height,
-        )
 
 
 class LiftLosses(Losses):

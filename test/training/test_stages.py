@@ -70,6 +70,9 @@ def test_stage_finetune_goes_on_from_both(tmp_path, lspet, films):
     trained = load_model(out / "best.safetensors", preset=minisets.TINY)
     assert trained.trained
     assert trained.note.split("\n")[:2] == ["epe: before", "lift: before"]
+    # What the whole chain says of itself is calibrated on what it sees.
+    assert trained.epe.calibration.tolist() != [0, 1]
+    assert (trained.lifter.variance_scale[1:] != 1).all()
 
 
 def test_finetune_stops_when_real_images_suffer(tmp_path, lspet, films, monkeypatch):

@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from stsp_model.drawing import SIDE_COLOURS, shrink_to_width
 from stsp_model.evaluation.report import number, plain
+from stsp_model.evaluation.scores import MEASURES
 from stsp_model.lifter import MAX_GAP
-from stsp_model.metrics import PCK_3D_THRESHOLD
 from stsp_model.replay import charts
 from stsp_model.replay.curves import (
     Curves,
@@ -34,6 +34,7 @@ from stsp_model.replay.curves import (
 )
 from stsp_model.replay.match import Match, match
 from stsp_model.replay.record import OUTCOMES, Record, Track
+from stsp_model.replay.scores import scores
 from stsp_model.skeleton import BONES, INDEX, JOINTS, SIDES
 
 FloatArray = npt.NDArray[np.float64]
@@ -68,7 +69,7 @@ def write_report(
     """
     path = Path(path)
     script = charts.plotly("offline").get_plotlyjs()
-    matches = match(record)
+    matches, measured = match(record), scores(record)
     views = _views(record, matches)
     moments = _moments(record, views[0])
     wanted = [frame for _, rows in moments for frame, *_ in rows]
@@ -77,10 +78,10 @@ def write_report(
     player = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
     parts = {
         "TITLE": html.escape(f"Replay of {record.bag}"),
-        "HEAD": _head(record, matches, views[0]),
+        "HEAD": _head(record, measured),
         "TRUTH_KEY": _TRUTH_KEY if record.truth else "",
         "MOMENTS": _moments_html(moments),
-        "TABLES": _joints_html(record, views[0]),
+        "TABLES": _joints_html(record, views[0], measured) + _scores_html(measured),
         "LATENCY": _latency_html(record),
         "FOOT": f"<p>{_NOT}</p>",
         # In a script element "<" could end it; in JSON it can always be escaped.
@@ -280,7 +281,7 @@ def _jpeg(frame: int, picture: bytes, width: int) -> bytes:
 # ---- what is read, not drawn ---------------------------------------------------------------------
 
 
-def _head(record: Record, matches: Sequence[Match], view: Curves) -> str:
+def _head(record: Record, measured: Mapping[str, Any]) -> str:
     e = html.escape
     time = elapsed(record)
     length = f"{time[-1]:.1f} s" if len(time) else "0 s"
@@ -306,7 +307,7 @@ def _head(record: Record, matches: Sequence[Match], view: Curves) -> str:
             "<div class='banner' role='alert'>The replay was stopped before the bag's end: this "
             "shows the part up to there.</div>"
         )
-    lines.append(_tiles(record, matches, view))
+    lines.append(_tiles(record, measured))
     return "<header>" + "\n".join(lines) + "</header>"
 
 
@@ -318,27 +319,26 @@ def _word(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _tiles(record: Record, matches: Sequence[Match], view: Curves) -> str:
+def _tiles(record: Record, measured: Mapping[str, Any]) -> str:
     tiles: list[tuple[str, str, str]] = []
-    milliseconds = 1000 * record.latency[np.isfinite(record.latency)]
-    if record.truth:
-        error = 1000 * view.error
-        known = np.isfinite(error)
-        if known.any():
-            tiles.append(("mean error (MPJPE)", number(float(error[known].mean())), "mm"))
-            near = error[known] <= 1000 * PCK_3D_THRESHOLD
-            tiles.append(("joints within 150 mm", number(100 * float(near.mean())), "%"))
-        found = sum(int((m.track >= 0).sum()) for m in matches)
-        asked = sum(len(m.track) for m in matches)
-        tiles.append(("truth with a skeleton", number(100 * found / max(asked, 1)), "%"))
-    else:
+    truth, alone = measured["truth"], measured["tracks"]
+    if truth is None:
         tiles.append(("truth", "unknown", ""))
-    trust = view.confidence[np.isfinite(view.confidence)]
-    tiles.append(("confidence", number(float(trust.mean()), 2) if len(trust) else "–", ""))
+    else:
+        average = {} if truth["3d"] is None else truth["3d"]["average"]
+        for name, key, unit in (
+            ("MPJPE", "mpjpe", "mm"),
+            ("PA-MPJPE", "pa_mpjpe", "mm"),
+            ("PCK@150", "pck_150", "%"),
+        ):
+            tiles.append((name, number(average.get(key, math.nan)), unit))
+        tiles.append(("truth with a skeleton", number(truth["coverage"]), "%"))
+    tiles.append(("confidence", number(alone["confidence"], 2), ""))
     dropped = int((record.outcome != 0).sum())
     tiles.append(("images processed", str(len(record.outcome) - dropped), ""))
     tiles.append(("dropped", str(dropped), ""))
-    tiles.append(("ids given", str(len(record.tracks)), ""))
+    tiles.append(("tracks", str(alone["count"]), ""))
+    milliseconds = 1000 * record.latency[np.isfinite(record.latency)]
     if len(milliseconds):
         p50, p99 = np.percentile(milliseconds, [50, 99])
         tiles.append(("latency p50 / p99", f"{p50:.0f} / {p99:.0f}", "ms"))
@@ -416,14 +416,60 @@ def _moments_html(kinds: Sequence[tuple[str, Sequence[Moment]]]) -> str:
     return f"<h2>Worst moments</h2><div class='moments'>{''.join(columns)}</div>"
 
 
-def _joints_html(record: Record, view: Curves) -> str:
+def _scores_html(measured: Mapping[str, Any]) -> str:
+    """What metrics.json holds, as a table."""
+    truth, alone = measured["truth"], measured["tracks"]
+    rows: list[tuple[str, float, str]] = []
+    if truth is not None:
+        if truth["3d"] is not None:
+            average = truth["3d"]["average"]
+            rows += [(m.title, average[m.key], m.unit) for m in MEASURES]
+        rows += [
+            ("PCK@0.2 in the image", truth["2d"]["pck"], "%"),
+            ("distance of the pelvis from its true place", truth["root_error"], "mm"),
+            ("changes of id within a person", float(truth["id_switches"]), ""),
+            ("frames with truth", float(truth["frames"]), ""),
+        ]
+    else:
+        rows += [
+            ("acc. deviation", alone["acceleration_std"], "mm/frame^2"),
+            ("acc. deviation", alone["acceleration_std_si"], "m/s^2"),
+            ("bone-length deviation", alone["bone_length_deviation"], "mm"),
+        ]
+    rows += [
+        ("processed images with a skeleton", alone["seen"], "%"),
+        ("times that a track broke off and went on", float(alone["breaks"]), ""),
+        ("longest of these breaks", alone["longest_break_s"], "s"),
+    ]
+    height = ""
+    if truth is not None:
+        height = f"; the standing height was {html.escape(truth['height'])}"
+    cells = "".join(
+        f"<tr><td>{html.escape(name)}</td><td>{_figure(value, unit)}</td>"
+        f"<td class='text'>{unit.replace('^2', '²')}</td></tr>"
+        for name, value, unit in rows
+        if math.isfinite(value)
+    )
+    return (
+        f"<div class='card'><h2>Scores <span class='soft'>– as in metrics.json{height}</span></h2>"
+        f"<table>{cells}</table></div>"
+    )
+
+
+def _figure(value: float, unit: str) -> str:
+    return str(int(value)) if not unit else number(value, 1 if unit in ("mm", "%", "ms") else 2)
+
+
+def _joints_html(record: Record, view: Curves, measured: Mapping[str, Any]) -> str:
     """A table by joint."""
+    truth = measured["truth"]
+    scored = truth["3d"]["per_joint"] if truth is not None and truth["3d"] is not None else {}
     error, shaking = 1000 * view.error, acceleration(view, view.joints)
     bones = 100 * bone_deviation(view)
     by_child = {child: i for i, (_, child) in enumerate(BONES)}
     header = ["joint"]
     if record.truth:
-        header += ["mean error, mm", "median", "95 % below", "within 150 mm, %"]
+        header += ["mean error, mm", "median", "95 % below", "PCK@150, %"]
     header += ["confidence", "acceleration, m/s²", "bone to its parent off, %"]
     means = mean_known(error.T)
     top = float(np.nanmax(means)) if np.isfinite(means).any() else 1.0
@@ -434,10 +480,10 @@ def _joints_html(record: Record, view: Curves) -> str:
             known = error[np.isfinite(error[:, j]), j]
             share = 0.0 if not len(known) or not top else 100 * float(known.mean()) / top
             cells.append(f"<td class='bar' style='--share:{share:.0f}%'>{_mean(known)}</td>")
-            near = known <= 1000 * PCK_3D_THRESHOLD
             percentiles = np.percentile(known, [50, 95]).tolist() if len(known) else [math.nan] * 2
             cells += [f"<td>{number(value)}</td>" for value in percentiles]
-            cells.append(f"<td>{_mean(100.0 * near)}</td>")
+            near = scored.get(name, {}).get("pck_150", math.nan)
+            cells.append(f"<td>{number(near)}</td>")
         cells.append(f"<td>{_mean(view.confidence[:, j], 2)}</td>")
         cells.append(f"<td>{_mean(shaking[:, j])}</td>")
         bone = bones[:, by_child[j]] if j in by_child else np.empty(0)

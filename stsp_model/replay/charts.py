@@ -178,7 +178,7 @@ def _line(
     x: FloatArray, y: FloatArray, name: str, colour: str, hover: str, dash: str = "solid"
 ) -> Any:
     return plotly("graph_objects").Scatter(
-        x=x,
+        x=np.asarray(x, np.float32),
         y=np.asarray(y, np.float32),
         name=name,
         mode="lines",
@@ -190,7 +190,7 @@ def _line(
 
 def _map(time: FloatArray, values: FloatArray, top: float, scale: str, hover: str) -> Any:
     return plotly("graph_objects").Heatmap(
-        x=time,
+        x=np.asarray(time, np.float32),
         y=[title(joint) for joint in JOINTS],
         z=np.ascontiguousarray(np.asarray(values, np.float32).T),
         zmin=0,

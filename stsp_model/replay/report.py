@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stsp_model.drawing import SIDE_COLOURS, shrink_to_width
-from stsp_model.evaluation.report import number, plain
+from stsp_model.evaluation.report import number
 from stsp_model.evaluation.scores import MEASURES
 from stsp_model.lifter import MAX_GAP
 from stsp_model.replay import charts
@@ -39,7 +39,7 @@ from stsp_model.skeleton import BONES, INDEX, JOINTS, SIDES
 
 FloatArray = npt.NDArray[np.float64]
 
-PICTURE_BYTES = 5_500_000  # of all pictures together: a minute's report stays below 15 MB
+PICTURE_BYTES = 4_500_000  # of all pictures together: a minute's report stays below 15 MB
 _PICTURE_WIDTHS = (640, 480, 320, 240)  # px; the first at which all fit
 _PICTURE_QUALITY = 60
 _MOST_VIEWS = 30  # tracks to choose from
@@ -81,11 +81,12 @@ def write_report(
         "HEAD": _head(record, measured),
         "TRUTH_KEY": _TRUTH_KEY if record.truth else "",
         "MOMENTS": _moments_html(moments),
-        "TABLES": _joints_html(record, views[0], measured) + _scores_html(measured),
+        "JOINTS": _joints_html(record, views[0], measured),
+        "SCORES": _scores_html(measured),
         "LATENCY": _latency_html(record),
         "FOOT": f"<p>{_NOT}</p>",
         # In a script element "<" could end it; in JSON it can always be escaped.
-        "DATA": json.dumps(plain(data), separators=(",", ":")).replace("<", "\\u003c"),
+        "DATA": json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
         "PLOTLY": script,
         "SCRIPT": player,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from records import a_record
 from scipy import stats
 
+from stsp_model.cli import main
 from stsp_model.replay.compare import (
     MEASURES,
     CompareError,
@@ -24,6 +26,7 @@ from stsp_model.replay.compare import (
     records,
     text,
 )
+from stsp_model.replay.compare_command import METRICS
 from stsp_model.replay.record import write_record
 from stsp_model.skeleton import INDEX, JOINTS
 
@@ -213,3 +216,75 @@ def test_noise_of_the_tests_is_as_slow_as_it_says() -> None:
     assert noise.std() == pytest.approx(0.02, rel=0.1)
     lagged = np.corrcoef(noise[15:, 0], noise[:-15, 0])[0, 1]
     assert lagged == pytest.approx(0.9**15, abs=0.1)
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> tuple[str, str]:
+    """Folders of a run, and of a worse one."""
+    for name, bias in (("before", 0.0), ("after", 0.03)):
+        (tmp_path / name).mkdir()
+        write_record(tmp_path / name / "record.npz", figure(240, error=0.01, bias=bias))
+    return str(tmp_path / "before"), str(tmp_path / "after")
+
+
+def test_the_command_fails_for_the_worse_run_only_where_asked(
+    runs: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, after = runs
+    assert main(["compare", before, after]) == 0
+    shown = capsys.readouterr().out
+    assert "240 frames with truth" in shown
+    assert "B is worse than A: MPJPE" in shown
+    assert main(["compare", before, after, "--fail-if-worse"]) == 1
+    assert main(["compare", after, before, "--fail-if-worse"]) == 0
+    assert main(["compare", before, before, "--fail-if-worse"]) == 0
+    assert main(["compare", before, after, "--fail-if-worse", "--metric", "mpjve"]) == 0
+
+    file = tmp_path / "new" / "result.json"
+    assert main(["compare", before, after, "--json", str(file)]) == 0
+    result = json.loads(file.read_text())
+    assert (result["metric"], result["worse"], result["bags"]) == ("mpjpe", True, ["made-up.mcap"])
+    row = result["rows"][0]
+    assert row["key"] == "mpjpe"
+    assert row["difference"] == pytest.approx(row["b"] - row["a"])
+    assert 0 < row["low"] <= row["difference"] <= row["high"]
+    assert {joint["key"] for joint in result["joints"]} == set(JOINTS[1:])
+
+
+def test_the_command_says_what_does_not_fit(
+    runs: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, after = runs
+    assert main(["compare", before, str(tmp_path / "nowhere")]) == 2
+    assert "stsp compare:" in (error := capsys.readouterr().err)
+    assert "holds no record.npz" in error
+    write_record(Path(after) / "record.npz", figure(20, truth=False, trained=False))
+    assert main(["compare", before, after]) == 2
+    assert "has no ground truth" in capsys.readouterr().err
+    (Path(after) / "record.npz").write_bytes(b"PK nothing of the kind")
+    assert main(["compare", before, after]) == 2
+    assert "no record of a replay" in capsys.readouterr().err
+    many = tmp_path / "many" / "jump"
+    many.mkdir(parents=True)
+    write_record(many / "record.npz", figure(20))
+    assert main(["compare", before, str(many.parent)]) == 2
+    assert "no bag in common" in capsys.readouterr().err
+
+
+def test_bags_that_only_one_run_has_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for run, bags in (("a", ("jump", "kick")), ("b", ("jump", "run"))):
+        for bag in bags:
+            (tmp_path / run / bag).mkdir(parents=True)
+            record = figure(70, bag=f"{bag}.mcap", trained=run == "a")
+            write_record(tmp_path / run / bag / "record.npz", record)
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 0
+    shown = capsys.readouterr().out
+    assert "left out, as only one of the runs has them: kick, run" in shown
+    assert "70 frames with truth" in shown
+    assert shown.count("untrained: its skeletons mean nothing") == 1
+
+
+def test_every_measure_can_be_the_one_that_judges() -> None:
+    assert [measure.key for measure in MEASURES] == list(METRICS)

@@ -30,6 +30,9 @@ def evaluate(options: argparse.Namespace) -> int:
     from stsp_model.evaluation.report import plain
 
     try:
+        if options.reliability:
+            # Before hours of work, as Matplotlib may be missing.
+            from stsp_model.evaluation.reliability import draw_reliability
         method, name = _method(options)
         outcome = _evaluated(options, method)
         if options.save_predictions:
@@ -50,12 +53,24 @@ def evaluate(options: argparse.Namespace) -> int:
             }
             text = json.dumps(plain(facts | outcome.values), indent=1, ensure_ascii=False)
             options.json.write_text(text + "\n", encoding="utf-8")
+        if options.reliability:
+            if not outcome.calibration:
+                raise DataError(
+                    f"{options.reliability} cannot be drawn: {name} says nothing of how sure it "
+                    "is, or nowhere where the truth is known"
+                )
+            options.reliability.parent.mkdir(parents=True, exist_ok=True)
+            draw_reliability(options.reliability, outcome.calibration, _title(options, name))
     except (DataError, BagError, SourceError, ImportError, OSError) as error:
         print(f"stsp evaluate: {error}", file=sys.stderr)
         return 1
-    split = "" if options.split in (None, ALL) else f", {options.split}"
-    print(f"{name} on {options.data}{split}\n\n{outcome.text}")
+    print(f"{_title(options, name)}\n\n{outcome.text}")
     return 0
+
+
+def _title(options: argparse.Namespace, name: str) -> str:
+    split = "" if options.split in (None, ALL) else f", {options.split}"
+    return f"{name} on {options.data}{split}"
 
 
 def _method(options: argparse.Namespace) -> tuple[Method, str]:
@@ -181,6 +196,12 @@ def add_command(commands: Any) -> None:
         "--seed", type=int, default=0, help="of jitter, cameras, noise and bodies; default: 0"
     )
     command.add_argument("--json", type=Path, metavar="FILE", help="write the scores there, too")
+    command.add_argument(
+        "--reliability",
+        type=Path,
+        metavar="PNG",
+        help="draw there what confidences and variances are worth; needs stsp-pose[report]",
+    )
     command.add_argument(
         "--save-predictions", type=Path, metavar="FILE", help="write the scored poses there"
     )

@@ -127,6 +127,10 @@ def test_the_networks_predictions_score_alike_when_read_back(mocap, weights, tmp
     first, second = (json.loads(file.read_text())["3d"] for file in files)
     assert first == second
     assert first["average"]["height_error"] > 0
+    claims = [json.loads(file.read_text())["calibration"] for file in files]
+    assert claims[0] == claims[1]
+    assert set(claims[0]["within_1_sigma"]) == {"all axes", "x", "y", "z", "height"}
+    assert "nominal" in out
     with np.load(inputs) as arrays:
         assert arrays["joints_2d"].shape == (arrays["lengths"].sum(), 17, 2)
         assert arrays["K"].shape == (2, 3, 3)
@@ -163,10 +167,17 @@ def test_predictions_for_images_and_what_they_lack(lspet, tmp_path, capsys):
 def test_the_network_on_images_with_the_true_and_the_jittered_box(lspet, weights, tmp_path, capsys):
     file = tmp_path / "scores.json"
     arguments = ("--split", "all", "--jitter", "--json", file, "--model", weights)
-    code, out, _ = run(capsys, "--data", f"lspet:{lspet}", *arguments)
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "out" / "reliability.png"
+    code, out, _ = run(capsys, "--data", f"lspet:{lspet}", *arguments, "--reliability", picture)
     assert code == 0
-    assert set(json.loads(file.read_text())["2d"]) == {"true_box", "jittered_box"}
+    scores = json.loads(file.read_text())
+    assert set(scores["2d"]) == {"true_box", "jittered_box"}
     assert "jittered box" in out
+    # 14, 13 and 13 labels; pelvis and spine in the two that show both hips.
+    assert scores["calibration"]["2D, true box"]["joints"] == 14 + 13 + 13 + 2 * 2
+    assert "expected calibration error" in out
+    assert cv2.imread(str(picture)) is not None
 
 
 @pytest.mark.parametrize("format", ["synth", "bag"])
@@ -208,6 +219,10 @@ def test_the_truth_of_videos_against_itself(format, tmp_path, capsys):
         (["--data", "bvh:{mocap}", "--split", "all", "--truth", "--noise", "-1"], "noise is -1"),
         (["--data", "bvh:{mocap}", "--split", "all", "--truth", "--seed", "-1"], "seed is -1"),
         (["--data", "bvh:{mocap}", "--split", "all", "--truth", "--detector", "x"], "noise model"),
+        (
+            ["--data", "bvh:{mocap}", "--split", "all", "--truth", "--reliability", "r.png"],
+            "r.png cannot be drawn: the truth itself says nothing",
+        ),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(mocap, capsys, arguments, message):

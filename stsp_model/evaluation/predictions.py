@@ -31,6 +31,12 @@ PER_FRAME: Mapping[str, tuple[int, ...]] = {
     "confidence_2d": (JOINT_COUNT,),
     "height_variance": (),
 }
+_LIMITS: Mapping[str, tuple[float, float]] = {
+    "confidence": (0.0, 1.0),
+    "variance": (0.0, np.inf),
+    "confidence_2d": (0.0, 1.0),
+    "height_variance": (0.0, np.inf),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +133,13 @@ def load_predictions(path: str | Path) -> dict[str, Prediction]:
             raise DataError(
                 f"{path}: `{field}` has shape {values.shape} of {values.dtype}, expected {shape} "
                 "of floats"
+            )
+    for field, (least, most) in _LIMITS.items():
+        values = fields.get(field, np.empty(0))
+        if (values < least).any() or (values > most).any():
+            raise DataError(
+                f"{path}: `{field}` must be NaN or {least:g} to {most:g}, it reaches from "
+                f"{np.nanmin(values):g} to {np.nanmax(values):g}"
             )
     ends = np.cumsum(lengths)
     return {

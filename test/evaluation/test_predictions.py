@@ -29,8 +29,9 @@ def write(path, **changes):
 def test_predictions_come_back_as_they_were(tmp_path):
     joints = rows(5, 17, 3)
     joints[2] = np.nan
+    confidence = np.where(np.isnan(joints[..., 0]), np.nan, 0.5)
     saved = {
-        "walk 1/ä": Prediction(joints, rows(5, 17, 2), rows(5)),
+        "walk 1/ä": Prediction(joints, rows(5, 17, 2), rows(5), confidence, rows(5, 17, 3) ** 2),
         "jump": Prediction(joints_2d=rows(1, 17, 2, seed=3)),
     }
     save_predictions(tmp_path / "p.npz", saved)
@@ -38,6 +39,8 @@ def test_predictions_come_back_as_they_were(tmp_path):
     assert list(loaded) == list(saved)
     np.testing.assert_array_equal(loaded["walk 1/ä"].joints, joints)
     np.testing.assert_array_equal(loaded["walk 1/ä"].height, saved["walk 1/ä"].height)
+    np.testing.assert_array_equal(loaded["walk 1/ä"].confidence, confidence)
+    np.testing.assert_array_equal(loaded["walk 1/ä"].variance, saved["walk 1/ä"].variance)
     np.testing.assert_array_equal(loaded["jump"].joints_2d, saved["jump"].joints_2d)
     assert np.isnan(loaded["jump"].joints).all()
 
@@ -71,6 +74,8 @@ def test_a_file_as_the_documentation_says_is_read(tmp_path):
         ({"joints": rows(3, 16, 3)}, r"`joints` has shape \(3, 16, 3\)"),
         ({"joints": np.zeros((3, 17, 3), int)}, "of floats"),
         ({"height": rows(2)}, r"`height` has shape \(2,\)"),
+        ({"confidence": np.full((3, 17), 1.5)}, "`confidence` must be NaN or 0 to 1, .* 1.5 to"),
+        ({"variance": np.full((3, 17, 3), -1.0)}, "`variance` must be NaN or 0 to inf"),
     ],
 )
 def test_another_content_is_refused_with_what_was_expected(tmp_path, changes, message):

@@ -16,6 +16,7 @@ from stsp_model.data.command import add_command as add_data_command
 from stsp_model.evaluation.ablate_command import add_command as add_ablate_command
 from stsp_model.evaluation.command import add_command as add_evaluate_command
 from stsp_model.import_weights_command import add_command as add_import_command
+from stsp_model.replay.command import add_command as add_replay_command
 from stsp_model.replay.compare_command import add_command as add_compare_command
 from stsp_model.sources import SourceError
 from stsp_model.synth.command import add_command as add_synth_command
@@ -104,6 +105,7 @@ def parser() -> argparse.ArgumentParser:
     add_synth_command(commands)
     add_evaluate_command(commands)
     add_ablate_command(commands)
+    add_replay_command(commands)
     add_compare_command(commands)
     add_train_command(commands)
     add_import_command(commands)

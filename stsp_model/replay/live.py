@@ -6,6 +6,7 @@ import heapq
 import math
 from collections.abc import Callable, Iterable, Iterator
 
+from stsp_model.bag import BagError
 from stsp_model.newest import Newest
 from stsp_model.sources import BagImage
 
@@ -31,21 +32,28 @@ def in_stamp_order(images: Iterable[BagImage], max_gap: float) -> Iterator[BagIm
     """Images sorted by their stamps, as far as these lie within `max_gap` s of each other.
 
     A jump back by more is no disorder but another recording, or a clock that was set: it stays.
+    Where the bag is damaged, what was read before comes before the BagError.
     """
     gap = round(max_gap * _SECOND)
     held: list[tuple[int, int, BagImage]] = []
     newest = -math.inf
-    for number, image in enumerate(images):
-        if image.stamp <= newest - gap:
-            while held:
+    damage = None
+    try:
+        for number, image in enumerate(images):
+            if image.stamp <= newest - gap:
+                while held:
+                    yield heapq.heappop(held)[2]
+                newest = -math.inf
+            heapq.heappush(held, (image.stamp, number, image))
+            newest = max(newest, image.stamp)
+            while held[0][0] <= newest - gap:
                 yield heapq.heappop(held)[2]
-            newest = -math.inf
-        heapq.heappush(held, (image.stamp, number, image))
-        newest = max(newest, image.stamp)
-        while held[0][0] <= newest - gap:
-            yield heapq.heappop(held)[2]
+    except BagError as error:  # which comes after the images that are held
+        damage = error
     while held:
         yield heapq.heappop(held)[2]
+    if damage is not None:
+        raise damage
 
 
 def as_lived(

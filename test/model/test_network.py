@@ -132,7 +132,7 @@ def test_presets_differ_in_backbone_and_crop_only(name):
 def test_an_untrained_network_runs_the_whole_pipeline():
     model = STSPNet("edge").eval()
     assert not model.trained
-    seen = model.observe(torch.rand(2, 3, 192, 192), torch.zeros(2, 1, 48, 48))
+    seen = model.observe(torch.rand(2, 3, 160, 160), torch.zeros(2, 1, 40, 40))
     assert (seen.present.sigmoid() > 0.5).all()
     boxes = torch.tensor([[100.0, 100, 300, 300]] * 2)
     K = torch.tensor(CAMERA.K).float()

@@ -108,5 +108,5 @@ def test_a_file_must_be_whole_and_of_the_stage(tmp_path):
 
 def test_dataclasses_check_themselves():
     config = load_config("edge", "lift")
-    with pytest.raises(ConfigError, match="frames is 2"):
-        replace(config.clips, frames=2)
+    with pytest.raises(ConfigError, match="frames is 0"):
+        replace(config.clips, frames=0)

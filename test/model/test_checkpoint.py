@@ -192,8 +192,8 @@ def test_a_device_that_is_not_there_is_refused(saved, device):
 
 
 def test_the_weights_that_ship_are_trained_small_and_described():
-    assert (WEIGHTS / "edge.safetensors").stat().st_size < 15e6
-    assert (WEIGHTS / "edge.md").is_file()
+    assert (checkpoint.WEIGHTS / "edge.safetensors").stat().st_size < 15e6
+    assert (checkpoint.WEIGHTS / "edge.md").is_file()
     model = load_model("edge")
     assert model.trained
     assert model.epe.calibration.tolist() != [0, 1]

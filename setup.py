@@ -73,6 +73,7 @@ setup(
             "tensorboard>=2.15,<3",
         ],
         "deploy": ["onnx>=1.16,<2", "onnxruntime>=1.18,<2", "openvino>=2024.3"],
+        "ray": ["ray>=2.40,<3"],
         "report": ["matplotlib>=3.7,<4", "plotly>=6,<8"],
         "test": [
             "hypothesis>=6.100,<7",

@@ -125,6 +125,7 @@ def test_the_ros_extra_is_the_default_distro(distribution):
     assert "ros-rclpy[fastrtps]==7.1.6" in distribution.extras_require["ros"]
     assert set(distribution.extras_require) == {
         "deploy",
+        "ray",
         "report",
         "ros",
         "synth",

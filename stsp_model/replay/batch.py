@@ -6,6 +6,9 @@ import html
 import logging
 import math
 import os
+import signal
+import socket
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,7 @@ from stsp_model.evaluation.report import number, table
 from stsp_model.replay.run import REPORT, Options, ReplayError, replay, write_json
 
 SUMMARY_JSON, SUMMARY_HTML = "summary.json", "summary.html"
+_KNOCK = 10.0  # s to wait for the machine at an address
 _WAIT = 0.2  # s between two looks at whether to stop
 
 # Columns of the table: title, unit, and where the value is in metrics.json.
@@ -128,12 +132,18 @@ def on_ray(
             f"ray cannot be imported ({error}): pip install 'stsp-pose[ray]'"
         ) from None
     own: dict[str, Any] = {"include_dashboard": False} if address is None else {}
+    terminate = signal.getsignal(signal.SIGTERM)
     try:
+        if address is not None:
+            _knock(address)
         ray.init(
             address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **own
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ReplayError(f"there is no cluster of Ray at {address}: {error}") from None
+    except (OSError, RuntimeError, ValueError) as error:
+        where = address or "this machine"
+        raise ReplayError(f"there is no cluster of Ray at {where}: {error}") from None
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, terminate)  # Ray has put its own in place
     gpus = int(options.device.startswith("cuda"))
     task = ray.remote(num_cpus=1, num_gpus=gpus)(attempt)
     running: dict[Any, Job] = {}
@@ -153,6 +163,13 @@ def on_ray(
         for reference in running:
             ray.cancel(reference)
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise OSError if nobody listens at host:port, which takes Ray minutes to find out."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), _KNOCK).close()
 
 
 def _value(metrics: Mapping[str, Any], keys: Sequence[str]) -> float:

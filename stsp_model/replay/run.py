@@ -232,20 +232,21 @@ def replay(
             "unknown"
         )
     out.mkdir(parents=True, exist_ok=True)
-    began, damage = time.perf_counter(), None
+    damage = None
     with BagWriter(out / SKELETONS) as writer:
         run = _Run(options, model, writer)
         with (
             _prepared(bag, topic, info_topic, options, lambda: run.took) as frames,
             tqdm(total=count, desc=bag.name, unit=" images", disable=not bar) as progress,
         ):
+            began = time.perf_counter()
             try:
                 while not stopped() and (frame := next(frames, None)) is not None:
                     run.process(frame)
                     progress.update()
             except BagError as error:
                 damage = error
-    seconds = time.perf_counter() - began
+            seconds = time.perf_counter() - began
     complete = damage is None and len(run.stamps) == count
     record, pictures, left_out = run.record(facts, topic, truth, complete)
     notes += run.notes()

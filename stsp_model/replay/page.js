@@ -237,7 +237,7 @@ function drawPicture() {
 const plot = element("time-plot");
 function moveCursor() {
   const layout = plot.layout, cursor = element("cursor");
-  if (!layout || !layout.xaxis || !layout.xaxis.range) return;
+  if (!COUNT || !layout || !layout.xaxis || !layout.xaxis.range) return;
   const [low, high] = layout.xaxis.range, {l, r, t, b} = layout.margin;
   const share = (time[frame] - low) / (high - low);
   cursor.style.display = share < 0 || share > 1 ? "none" : "block";
@@ -247,6 +247,10 @@ function moveCursor() {
 }
 const number = (value, digits, unit) => Number.isFinite(value) ? value.toFixed(digits) + unit : "–";
 function readout() {
+  if (!COUNT) {
+    element("readout").textContent = "no images";
+    return;
+  }
   const parts = [
     `${time[frame].toFixed(3)} s`, `frame ${frame} of ${COUNT - 1}`, data.outcomes[outcome[frame]],
     ...(truth.length ? [`error ${number(1000 * views[view].error[frame], 0, " mm")}`] : []),
@@ -269,7 +273,7 @@ function redraw() {
   queued = true;
 }
 function seek(to) {
-  frame = Math.min(Math.max(Math.round(to) || 0, 0), COUNT - 1);
+  frame = Math.max(Math.min(Math.round(to) || 0, COUNT - 1), 0);
   element("slider").value = frame;
   redraw();
 }

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from rosbags.highlevel import AnyReader
@@ -19,6 +19,9 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from .messages import MessageTypes
+
+if TYPE_CHECKING:  # it comes with PyTorch, which bags do not need
+    from .camera import Camera
 
 SKELETONS_TYPE = "stsp/msg/Skeleton3DArray"
 MARKERS_TYPE = "visualization_msgs/msg/MarkerArray"
@@ -133,6 +136,24 @@ def header(stamp: int, frame_id: str) -> Any:
     return types["std_msgs/msg/Header"](
         stamp=types["builtin_interfaces/msg/Time"](sec=seconds, nanosec=nanoseconds),
         frame_id=frame_id,
+    )
+
+
+def camera_info(camera: Camera, header: Any) -> Any:
+    """A sensor_msgs/CameraInfo of the classes in `typestore`, for images that are not rectified."""
+    types = typestore().types
+    return types[CAMERA_INFO_TYPE](
+        header=header,
+        height=camera.height,
+        width=camera.width,
+        distortion_model=camera.distortion_model,
+        d=np.zeros(5) if camera.D is None else camera.D,
+        k=camera.K.ravel(),
+        r=np.eye(3).ravel(),
+        p=np.hstack([camera.K, np.zeros((3, 1))]).ravel(),
+        binning_x=0,
+        binning_y=0,
+        roi=types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False),
     )
 
 

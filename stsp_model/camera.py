@@ -7,7 +7,7 @@ camera's optical frame: x right, y down, z forward.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -90,11 +90,25 @@ class Camera:
         object.__setattr__(self, "D", D)
 
     @classmethod
+    def of_field_of_view(cls, degrees: float, width: int, height: int) -> Camera:
+        """One without distortion, its longer side so many degrees across.
+
+        Raises ValueError unless that is between 0 and 180.
+        """
+        if not 0 < degrees < 180:
+            raise ValueError(f"field of view is {degrees:g} degrees, expected between 0 and 180")
+        focal = max(width, height) / 2 / math.tan(math.radians(degrees) / 2)
+        return cls(
+            np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]]),
+            width,
+            height,
+        )
+
+    @classmethod
     def guess(cls, width: int, height: int) -> Camera:
         """A stand-in for an unknown camera, flagged: 60 degrees across the longer side."""
-        focal = max(width, height) / 2 / math.tan(math.radians(ASSUMED_FIELD_OF_VIEW_DEG) / 2)
-        K = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
-        return cls(K, width, height, assumed=True)
+        view = cls.of_field_of_view(ASSUMED_FIELD_OF_VIEW_DEG, width, height)
+        return replace(view, assumed=True)
 
     def scaled(self, width: int, height: int) -> Camera:
         """The same camera for its image resized to width x height pixels."""
@@ -224,7 +238,8 @@ def virtual_camera(joints_2d: Tensor, boxes: Tensor, K: Tensor) -> tuple[Tensor,
     edges = seen(corners[..., 1:, :])
     extent = edges.amax(dim=-2) - edges.amin(dim=-2)
     half = extent.amax(dim=-1) / 2
-    tilt = torch.atan2(forward[..., 1], torch.hypot(forward[..., 0], forward[..., 2]))
+    level = torch.linalg.vector_norm(forward[..., ::2], dim=-1)  # hypot has no ONNX form
+    tilt = torch.atan2(forward[..., 1], level)
     joints = seen(rays(joints_2d, K)) / half[..., None, None]
     return joints, torch.stack([half.log(), tilt], dim=-1), rotation
 

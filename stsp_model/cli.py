@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from stsp_model.bag import BagError
+from stsp_model.bag_command import add_command as add_bag_command
 from stsp_model.data.command import add_command as add_data_command
 from stsp_model.evaluation.ablate_command import add_command as add_ablate_command
 from stsp_model.evaluation.command import add_command as add_evaluate_command
@@ -101,6 +102,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(run=demo)
 
+    add_bag_command(commands)
     add_data_command(commands)
     add_synth_command(commands)
     add_evaluate_command(commands)

@@ -12,6 +12,7 @@ from stsp_model.bag import (
     COMPRESSED_IMAGE_TYPE,
     SKELETONS_TYPE,
     BagWriter,
+    camera_info,
     typestore,
 )
 from stsp_model.data.shards import RenderedClip
@@ -23,26 +24,6 @@ CAMERA_INFO_TOPIC = "/camera/camera_info"
 TRUTH_TOPIC = "/ground_truth/skeletons"
 FRAME_ID = "camera_optical_frame"
 _TRACKING_OK, _SCALE_GIVEN = 1, 1
-
-
-def _camera_info(clip: RenderedClip, header: Any) -> Any:
-    types, camera = typestore().types, clip.camera
-    projection = np.hstack([camera.K, np.zeros((3, 1))])
-    return types[CAMERA_INFO_TYPE](
-        header=header,
-        height=camera.height,
-        width=camera.width,
-        distortion_model=camera.distortion_model,
-        d=np.zeros(5) if camera.D is None else camera.D,
-        k=camera.K.ravel(),
-        r=np.eye(3).ravel(),
-        p=projection.ravel(),
-        binning_x=0,
-        binning_y=0,
-        roi=types["sensor_msgs/msg/RegionOfInterest"](
-            x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
-        ),
-    )
 
 
 def _skeleton(clip: RenderedClip, frame: int, person: int, header: Any) -> Any:
@@ -98,7 +79,7 @@ def write_bag(path: str | Path, clip: RenderedClip) -> None:
                 frame_id=FRAME_ID,
             )
             image = np.frombuffer(clip.jpegs[frame], np.uint8)
-            bag.write_message(CAMERA_INFO_TOPIC, stamp, _camera_info(clip, header))
+            bag.write_message(CAMERA_INFO_TOPIC, stamp, camera_info(clip.camera, header))
             bag.write_message(
                 IMAGE_TOPIC,
                 stamp,

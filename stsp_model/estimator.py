@@ -19,7 +19,13 @@ from .crop import crop_box
 from .lifter import MAX_GAP
 from .network import STSPNet, checked_height
 from .people import lift_people, observe_people
-from .perception import PreviousFrame, find_people, person_crops
+from .perception import (
+    PreviousFrame,
+    crops_motion,
+    find_people,
+    network_images,
+    person_crops,
+)
 from .pose import Pose, TrackingState, terminated
 from .tracking import Candidate, Track
 
@@ -68,10 +74,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds of the last step: finder pass, crops and flow, 2D network, lifter and root, all."""
+    """Seconds of the last step: finder, crops, their flow, 2D network, lifter and root, all."""
 
     find: float = 0.0
     crop: float = 0.0
+    flow: float = 0.0
     observe: float = 0.0
     lift: float = 0.0
     total: float = 0.0
@@ -187,10 +194,20 @@ class PoseEstimator:
 
         size = self.model.input_size
         crop_boxes = crop_box(np.array([c.box for c in candidates]).reshape(-1, 4), size)
-        crops = person_crops(image, crop_boxes, size, previous, stamp, self.device)
+        cut = person_crops(image, crop_boxes, size)
+        crops = network_images(cut, size, self.device)
+        clock.append(time.perf_counter())
+        motion = torch.from_numpy(crops_motion(cut, crop_boxes, size, previous, stamp))
+        motion = motion.to(self.device)
         clock.append(time.perf_counter())
         people, ended = observe_people(
-            self.model, candidates, *crops, crop_boxes, (width, height), settings.min_confidence
+            self.model,
+            candidates,
+            crops,
+            motion,
+            crop_boxes,
+            (width, height),
+            settings.min_confidence,
         )
         clock.append(time.perf_counter())
         ids, ever_seen = self._ids(people.candidates)
@@ -216,8 +233,7 @@ class PoseEstimator:
         lost = [terminated(track.id) for track in self._tracks if track.id not in alive]
         self._previous = PreviousFrame.of(image, stamp)
         self._tracks, self._ever_seen, self._unsearched = tracks, ever_seen, unsearched
-        find, crop, observe, lift = np.diff(clock).tolist()
-        self.last_timings = Timings(find, crop, observe, lift, time.perf_counter() - clock[0])
+        self.last_timings = Timings(*np.diff(clock).tolist(), time.perf_counter() - clock[0])
         return [pose for pose in poses if pose is not None] + lost
 
     def _past(

@@ -52,10 +52,12 @@ class PreviousFrame:
         return crop(self.grey, (box + 0.5) * np.tile(ratio, 2) - 0.5, size)
 
 
-def network_images(images: Sequence[Image], device: torch.device) -> Tensor:
-    """BGR uint8 images (H, W, 3) as a batch (N, 3, H, W), RGB, 0..1."""
-    batch = torch.from_numpy(np.stack(images)).to(device)
-    return batch.flip(-1).permute(0, 3, 1, 2).float() / 255
+def network_images(images: Sequence[Image], size: tuple[int, int], device: torch.device) -> Tensor:
+    """BGR uint8 images of (width, height) as a batch (N, 3, H, W), RGB, 0..1, channels last."""
+    batch = np.empty((len(images), size[1], size[0], 3), np.uint8)
+    for image, own in zip(images, batch, strict=True):
+        cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=own)
+    return torch.from_numpy(batch).to(device).permute(0, 3, 1, 2) / 255
 
 
 def find_people(
@@ -72,7 +74,7 @@ def find_people(
     size = model.finder_size
     letterbox = crop_box(whole_image(x1 - x0, y1 - y0), size, margin=1)
     device = next(model.parameters()).device
-    frames = network_images([crop(part, letterbox, size)], device)
+    frames = network_images([crop(part, letterbox, size)], size, device)
     boxes, scores = decode_people(*model.find_people(frames), limit=most + _SPARE_BOXES)
     kept = scores[0].cpu().numpy() >= max(least_score, 1e-6)
     corners = boxes[0].double().cpu().numpy()[kept].reshape(-1, 2, 2)
@@ -86,28 +88,26 @@ def find_people(
     return array[tracking.without_doubles(array, _DOUBLE)[:most]]
 
 
-def person_crops(
-    image: Image,
+def person_crops(image: Image, boxes: FloatArray, size: tuple[int, int]) -> list[Image]:
+    """Crops (H, W, 3) BGR of boxes (N, 4)."""
+    return [crop(image, box, size) for box in boxes]
+
+
+def crops_motion(
+    crops: Sequence[Image],
     boxes: FloatArray,
     size: tuple[int, int],
     previous: PreviousFrame | None,
     stamp: float,
-    device: torch.device,
-) -> tuple[Tensor, Tensor]:
-    """Crops (N, 3, H, W) of boxes (N, 4), and their motion saliency (N, 1, H/4, W/4).
+) -> npt.NDArray[np.float32]:
+    """Motion saliency (N, 1, H/4, W/4) of the crops of boxes (N, 4), W and H those of `size`.
 
     Both frames are cut with the current box, so that standing still means no flow.
     """
-    if len(boxes) == 0:
-        empty = torch.zeros(0, 3, size[1], size[0], device=device)
-        return empty, torch.zeros(0, 1, size[1] // STRIDE, size[0] // STRIDE, device=device)
-    crops = [crop(image, box, size) for box in boxes]
-    saliency = []
-    for cut, box in zip(crops, boxes, strict=True):
-        if previous is None:
-            saliency.append(motion_saliency(None, cut, 1.0))
-            continue
-        grey = np.asarray(cv2.cvtColor(cut, cv2.COLOR_BGR2GRAY), np.uint8)
-        saliency.append(motion_saliency(previous.crop(box, size), grey, stamp - previous.stamp))
-    motion = torch.from_numpy(np.stack(saliency)[:, None]).to(device)
-    return network_images(crops, device), motion
+    motion = np.zeros((len(crops), 1, size[1] // STRIDE, size[0] // STRIDE), np.float32)
+    if previous is not None:
+        for own, now, box in zip(motion, crops, boxes, strict=True):
+            grey = np.asarray(cv2.cvtColor(now, cv2.COLOR_BGR2GRAY), np.uint8)
+            before = previous.crop(box, size)
+            own[0] = motion_saliency(before, grey, stamp - previous.stamp)
+    return motion

@@ -94,7 +94,7 @@ def test_the_untrained_network_runs_the_whole_way_and_twice_alike(edge):
     assert len(live) >= 6
     assert all(np.isfinite(pose.joints).all() for pose in live)
     timings = estimate.last_timings
-    parts = timings.find + timings.crop + timings.observe + timings.lift
+    parts = timings.find + timings.crop + timings.flow + timings.observe + timings.lift
     assert 0 < timings.observe < parts <= timings.total
 
 

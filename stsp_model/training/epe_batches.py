@@ -166,10 +166,11 @@ class EPEBatches:
         pose = usable(people, index)
         return person_crop(rng, pose, side, config.augmentation, config.moving_share)
 
-    def _picture(self, purpose: str, position: int) -> Picture:
-        index = item(self.config.optimisation.seed, purpose, position, len(self.real))
-        pose = self.real[index]
-        return pose.image, self.real.boxes(index, pose)
+    def _picture(self, purpose: str, position: int, people: People | None = None) -> Picture:
+        people = self.real if people is None else people
+        index = item(self.config.optimisation.seed, purpose, position, len(people))
+        pose = people[index]
+        return pose.image, people.boxes(index, pose)
 
     def _frame(self, step: int, place: int) -> Picture:
         config = self.config
@@ -179,7 +180,8 @@ class EPEBatches:
         first = (step * config.frames + place) * most
 
         def pick(number: int) -> Picture:
-            return self._picture("frames", first + number)
+            drawn = self.rendered is not None and rng.random() < config.rendered_share
+            return self._picture("frames", first + number, self.rendered if drawn else None)
 
         image, boxes = scene(rng, count, pick)
         # Pasted pieces could be of people that no box tells of.

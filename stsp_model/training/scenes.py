@@ -21,14 +21,20 @@ from stsp_model.training.augment import Image, warp
 Picture = tuple[Image, FloatArray]
 
 _MARGIN = 0.15  # around a box of joints, of its sides: heads, hands and feet stick out of it
-_OVERLAP = 0.05  # of a region that may lie within somebody's box
+_OVERLAP = 0.05  # of a region that may lie within somebody's box, where it stands alone
 _LEAST_REGION = 16  # px; smaller pieces show nothing
 _VISIBLE = 0.4  # of a box that must be in the frame for somebody to count as being there
 _TRIES = 12
+_FAR = 0.4  # chance of small people, far away in a wide picture
+_PIECE = (0.2, 0.6)  # of the frame's sides: what a far person's picture takes of it
 
 
 def empty_region(
-    rng: np.random.Generator, size: tuple[int, int], people: FloatArray, ratio: float
+    rng: np.random.Generator,
+    size: tuple[int, int],
+    people: FloatArray,
+    ratio: float,
+    overlap: float = _OVERLAP,
 ) -> FloatArray | None:
     """A part (4,) of a picture in which nobody is, or None if none was found.
 
@@ -36,6 +42,7 @@ def empty_region(
         size: (width, height) of the picture.
         people: (P, 4) their boxes.
         ratio: width over height of the part.
+        overlap: share of the part that may lie within somebody's box.
     """
     grown = people.copy()
     margin = _MARGIN * (people[:, 2:] - people[:, :2])
@@ -51,15 +58,18 @@ def empty_region(
         region = np.array([x, y, x + width, y + height]) - 0.5
         low = np.maximum(grown[:, :2], region[:2])
         high = np.minimum(grown[:, 2:], region[2:])
-        if (np.prod(np.clip(high - low, 0, None), axis=1) <= _OVERLAP * width * height).all():
+        if (np.prod(np.clip(high - low, 0, None), axis=1) <= overlap * width * height).all():
             return region
     return None
 
 
-def nobody(rng: np.random.Generator, picture: Picture, size: tuple[int, int]) -> Image:
-    """A picture of `size` (width, height) that shows nobody."""
+def nobody(
+    rng: np.random.Generator, picture: Picture, size: tuple[int, int], overlap: float = _OVERLAP
+) -> Image:
+    """A picture of `size` (width, height) that shows nobody; `overlap` as in `empty_region`."""
     image, people = picture
-    region = empty_region(rng, (image.shape[1], image.shape[0]), people, size[0] / size[1])
+    whole = (image.shape[1], image.shape[0])
+    region = empty_region(rng, whole, people, size[0] / size[1], overlap)
     if region is None:
         return texture(rng, size)
     scale = np.array(size) / (region[2:] - region[:2])
@@ -89,8 +99,8 @@ def scene(
     """A frame with `count` annotated people, 0 to 4, and their boxes (P, 4) in it.
 
     One is left in the picture as it was taken, letterboxed or cut. Several are put side by side.
-    Fewer boxes come back when too little of somebody is in the frame, more when a picture shows
-    more people than one.
+    In some frames all are far away: small, before one wide background. Fewer boxes come back when
+    too little of somebody is in the frame, more when a picture shows more people than one.
 
     Args:
         pick: gives the n-th picture to take; asked for 0 to `count` - 1, and for 0 at least.
@@ -98,6 +108,8 @@ def scene(
     """
     if count == 0:
         return nobody(rng, pick(0), size), np.zeros((0, 4))
+    if rng.random() < _FAR:
+        return _far(rng, [pick(number) for number in range(count)], size)
     if count == 1:
         return _placed(rng, pick(0), size, whole=True)
     frame = np.empty((size[1], size[0], 3), np.uint8)
@@ -106,6 +118,30 @@ def scene(
         part, found = _placed(rng, pick(number), (x1 - x0, y1 - y0), whole=False)
         frame[y0:y1, x0:x1] = part
         boxes.append(found + np.array([x0, y0, x0, y0]))
+    return frame, np.concatenate(boxes)
+
+
+def _far(rng: np.random.Generator, pictures: list[Picture], size: tuple[int, int]) -> Picture:
+    """People in small pieces of a frame, before a background that shows nobody."""
+    frame = nobody(rng, pictures[0], size, overlap=0.0)
+    taken = np.zeros((0, 4))
+    boxes = [np.zeros((0, 4))]
+    for picture in pictures:
+        share = math.exp(rng.uniform(math.log(_PIECE[0]), math.log(_PIECE[1])))
+        side = np.maximum(np.array(size) * share * rng.uniform(0.8, 1.25, 2), _LEAST_REGION)
+        width, height = (int(x) for x in np.minimum(side, size))
+        for _ in range(_TRIES):
+            x, y = rng.integers(size[0] - width + 1), rng.integers(size[1] - height + 1)
+            cell = np.array([x, y, x + width, y + height], dtype=np.float64)
+            low, high = np.maximum(taken[:, :2], cell[:2]), np.minimum(taken[:, 2:], cell[2:])
+            if not (high > low).all(axis=1).any():
+                break
+        else:
+            continue
+        taken = np.concatenate([taken, cell[None]])
+        piece, found = _placed(rng, picture, (width, height), whole=False)
+        frame[y : y + height, x : x + width] = piece
+        boxes.append(found + np.array([x, y, x, y]))
     return frame, np.concatenate(boxes)
 
 

@@ -38,6 +38,16 @@ def test_boxes_hold_the_people_of_the_frame(seed, count):
         assert not (frame.min(axis=2)[~white] > 200).any()
 
 
+def test_some_people_are_small_in_a_wide_frame():
+    shares = []
+    for seed in range(60):
+        _, boxes = scenes.scene(np.random.default_rng(seed), 1, lambda number: picture(number))
+        shares += [(box[3] - box[1]) / FINDER_SIZE[1] for box in boxes]
+    assert 0.1 < np.mean(np.array(shares) < 0.3) < 0.6
+    assert min(shares) < 0.15
+    assert max(shares) > 0.4
+
+
 @given(st.integers(0, 10**6))
 def test_a_frame_of_nobody_shows_nobody(seed):
     rng = np.random.default_rng(seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter, deque
@@ -36,10 +37,46 @@ class Report:
     new_drops: Mapping[str, int]  # by reason, since the previous report
 
 
-class Statistics:
-    """Counts frames from any thread. Every received frame ends up processed or dropped."""
+@dataclass(frozen=True)
+class FrameTimes:
+    """Where the seconds of one frame went, from its arrival to its publication.
 
-    def __init__(self) -> None:
+    wait: until the worker took it. decode: message to pixels, and its camera. estimate:
+    PoseEstimator.step. message: making the message. publish: handing it to the middleware.
+    age: from its stamp to its publication, by ROS time; NaN where implausible.
+    """
+
+    wait: float
+    decode: float
+    estimate: float
+    message: float
+    publish: float
+    age: float
+
+    @property
+    def total(self) -> float:
+        """Arrival to publication."""
+        return self.wait + self.decode + self.estimate + self.message + self.publish
+
+    def latencies(self) -> dict[str, float]:
+        """What diagnostics tell of it, by name."""
+        told = {
+            "arrival to publication": self.total,
+            "estimation": self.estimate,
+            "overhead": self.total - self.estimate,
+            "stamp to publication": self.age,
+        }
+        return {name: seconds for name, seconds in told.items() if not math.isnan(seconds)}
+
+
+class Statistics:
+    """Counts frames from any thread. Every received frame ends up processed or dropped.
+
+    `watch` is called with the times of each processed frame, in the thread that processed it.
+    """
+
+    def __init__(self, watch: Callable[[FrameTimes], None] | None = None) -> None:
+        self._watch = watch
         self._lock = threading.Lock()
         self._received = 0
         self._processed = 0
@@ -53,11 +90,13 @@ class Statistics:
         with self._lock:
             self._received += 1
 
-    def process(self, latencies: Mapping[str, float]) -> None:
-        """A frame's skeletons were published; `latencies` in seconds, by name."""
+    def process(self, times: FrameTimes) -> None:
+        """A frame's skeletons were published."""
+        if self._watch is not None:
+            self._watch(times)
         with self._lock:
             self._processed += 1
-            for name, seconds in latencies.items():
+            for name, seconds in times.latencies().items():
                 self._latencies.setdefault(name, deque(maxlen=WINDOW)).append(seconds)
 
     def drop(self, reason: str) -> None:

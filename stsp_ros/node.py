@@ -19,6 +19,7 @@ from std_srvs.srv import SetBool, Trigger
 from stsp_model.outcomes import STOPPED, SUPERSEDED
 from stsp_ros.diagnostics import (
     Finding,
+    FrameTimes,
     Statistics,
     report_values,
     status,
@@ -45,6 +46,7 @@ class PoseNode(LifecycleNode):
 
     Args:
         estimator_factory: makes the estimator when the node is configured.
+        watch: called with the times of each processed frame, in the worker's thread.
         options: of rclpy's Node: context, namespace, parameter_overrides, cli_args ...
 
     Raises:
@@ -54,6 +56,7 @@ class PoseNode(LifecycleNode):
     def __init__(
         self,
         estimator_factory: Callable[[Settings], Estimator] = build_estimator,
+        watch: Callable[[FrameTimes], None] | None = None,
         **options: Any,
     ) -> None:
         super().__init__("stsp", **options)
@@ -62,7 +65,7 @@ class PoseNode(LifecycleNode):
         self._outputs: Outputs | None = None
         self._pipeline: Pipeline | None = None  # from configure to cleanup
         self._worker: NewestFrameWorker[Frame] | None = None  # while active
-        self._statistics = Statistics()
+        self._statistics = Statistics(watch)
         self._enabled = True
         self._finalized = False
         self._failure = ""  # of the latest transition

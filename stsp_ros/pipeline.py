@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import traceback
 from collections.abc import Sequence
@@ -32,7 +33,7 @@ from stsp_ros.conversions import (
     skeletons_message,
     stamp_seconds,
 )
-from stsp_ros.diagnostics import Finding, Report, Statistics
+from stsp_ros.diagnostics import Finding, FrameTimes, Report, Statistics
 from stsp_ros.estimation import Estimator, Region, estimator_options
 from stsp_ros.image_input import Frame
 from stsp_ros.markers import delete_all_markers, skeleton_markers
@@ -204,8 +205,21 @@ class Pipeline:
             return None
         estimated = time.monotonic()
         self._header = header
-        self._outputs.skeletons.publish(skeletons_message(poses, header, estimated - began))
-        self._measure(frame, estimated - estimation_began)
+        described = estimated
+        if self._outputs.skeletons.get_subscription_count():
+            message = skeletons_message(poses, header, estimated - began)
+            described = time.monotonic()
+            self._outputs.skeletons.publish(message)
+        self._statistics.process(
+            FrameTimes(
+                wait=began - frame.arrival,
+                decode=estimation_began - began,
+                estimate=estimated - estimation_began,
+                message=described - estimated,
+                publish=time.monotonic() - described,
+                age=self._age(frame),
+            )
+        )
         self._people = sum(bool(np.isfinite(pose.joints).any()) for pose in poses)
         return _View(image, header, poses, camera or Camera.guess(width, height), settings)
 
@@ -238,15 +252,7 @@ class Pipeline:
         trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
         self._logger.error(trace, throttle_duration_sec=1.0)
 
-    def _measure(self, frame: Frame, estimation: float) -> None:
-        arrival_to_publication = time.monotonic() - frame.arrival
-        latencies = {
-            "arrival to publication": arrival_to_publication,
-            "estimation": estimation,
-            "overhead": arrival_to_publication - estimation,
-        }
-        now = 1e-9 * self._clock.now().nanoseconds
-        age = now - stamp_seconds(frame.message.header.stamp)
-        if 0 <= age < _PLAUSIBLE_LATENCY:
-            latencies["stamp to publication"] = age
-        self._statistics.process(latencies)
+    def _age(self, frame: Frame) -> float:
+        """Seconds since a frame's stamp; NaN where they cannot be right."""
+        age = 1e-9 * self._clock.now().nanoseconds - stamp_seconds(frame.message.header.stamp)
+        return age if 0 <= age < _PLAUSIBLE_LATENCY else math.nan

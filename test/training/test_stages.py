@@ -57,6 +57,30 @@ def test_stage_lift_on_single_frames_trains_the_skeleton_module_alone(tmp_path, 
     assert all(torch.equal(after[name], value) for name, value in before.items())
 
 
+def test_stage_lift_in_mixed_precision_keeps_geometry_and_outputs_single(tmp_path, cmu):
+    model = STSPNet(minisets.TINY)
+    kinds: dict[str, set[torch.dtype]] = {"inside": set(), "out": set(), "scored": set()}
+    model.lifter.gsr.embed.register_forward_hook(
+        lambda module, _, out: kinds["inside" if module.training else "scored"].add(out.dtype)
+    )
+    clip = model.lifter.clip
+
+    def noted(*arguments):
+        lifted = clip(*arguments)
+        kinds["out"] |= {lifted.joints.dtype, lifted.frame.log_variance.dtype}
+        return lifted
+
+    model.lifter.clip = noted
+    config = minisets.lift_config(
+        epochs=3, steps_per_epoch=30, learning_rate=0.001, precision="bf16-mixed"
+    )
+    history = train_stage(model, config, [cmu], tmp_path / "lift", device="cpu")
+    assert kinds["inside"] == {torch.bfloat16}
+    assert kinds["out"] == {torch.float32}
+    assert kinds["scored"] == {torch.float32}
+    assert falls(history, 1.1)
+
+
 def test_stage_finetune_goes_on_from_both(tmp_path, lspet, films):
     model = STSPNet(minisets.TINY)
     model.trained, model.note = True, "epe: before\nlift: before"

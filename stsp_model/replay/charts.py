@@ -239,20 +239,26 @@ def _spans(record: Record) -> list[Any]:
 
 def _outcomes(record: Record) -> list[Any]:
     go = plotly("graph_objects")
-    second = np.floor(elapsed(record)).astype(int)
+    time = elapsed(record)
+    # Half a period on, lest 29 and 31 be counted where stamps lie on the seconds, more or less.
+    second = np.floor(time + period(record) / 2).astype(int)
     length = int(second[-1]) + 1 if len(second) else 1
+    # The last second is seldom whole: its rate is that of the part which is there.
+    width = np.ones(length)
+    if len(time):
+        width[-1] = min(time[-1] + period(record) - second[-1], 1.0)
     traces = []
     for i, (name, colour) in enumerate(zip(OUTCOMES, _OUTCOMES, strict=True)):
         count = np.bincount(second[record.outcome == i], minlength=length)
         if count.any():
             traces.append(
                 go.Bar(
-                    x=np.arange(length) + 0.5,
-                    y=count.astype(np.int32),
-                    width=1.0,
+                    x=np.arange(length) + width / 2,
+                    y=count / width,
+                    width=width,
                     name=name,
                     marker={"color": colour, "line": {"width": 0}},
-                    hovertemplate="%{y}",
+                    hovertemplate="%{y:.3g}",
                 )
             )
     return traces

@@ -43,6 +43,9 @@ function rowAt(track, at) {
 }
 const exact = (track, at) => { const found = rowAt(track, at); return found && found.fresh ? found.row : -1; };
 
+// An upright picture has more room beside the skeletons than below them.
+element("panes").classList.toggle("portrait", data.height > data.width);
+
 // ---- drawing --------------------------------------------------------------------------------
 function prepare(canvas) {
   const ratio = window.devicePixelRatio || 1;

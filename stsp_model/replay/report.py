@@ -53,7 +53,10 @@ _NOT = (
 
 
 def write_report(
-    path: str | Path, record: Record, images: Mapping[int, bytes] | None = None
+    path: str | Path,
+    record: Record,
+    images: Mapping[int, bytes] | None = None,
+    notes: Sequence[str] = (),
 ) -> None:
     """Write the report of a replay; the file appears only once complete.
 
@@ -62,6 +65,7 @@ def write_report(
         record: what the replay gave.
         images: pictures by the index of their frame, as JPEG. None: no picture is stored. They
             are made smaller, and then fewer, until all take less than PICTURE_BYTES.
+        notes: sentences on the replay that a reader should know.
 
     Raises:
         PlotlyError: if plotly is missing.
@@ -78,7 +82,7 @@ def write_report(
     player = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
     parts = {
         "TITLE": html.escape(f"Replay of {record.bag}"),
-        "HEAD": _head(record, measured),
+        "HEAD": _head(record, measured, notes),
         "TRUTH_KEY": _TRUTH_KEY if record.truth else "",
         "MOMENTS": _moments_html(moments),
         "JOINTS": _joints_html(record, views[0], measured),
@@ -282,14 +286,16 @@ def _jpeg(frame: int, picture: bytes, width: int) -> bytes:
 # ---- what is read, not drawn ---------------------------------------------------------------------
 
 
-def _head(record: Record, measured: Mapping[str, Any]) -> str:
+def _head(record: Record, measured: Mapping[str, Any], notes: Sequence[str]) -> str:
     e = html.escape
     time = elapsed(record)
     length = f"{time[-1]:.1f} s" if len(time) else "0 s"
     width, height = record.image_size
     weights = "trained" if record.trained else "<b>not trained</b>"
     told = ", ".join(
-        f"{e(name.replace('_', ' '))} {e(_word(value))}" for name, value in record.settings.items()
+        f"{e(name.replace('_', ' '))} {e(_word(value))}"
+        for name, value in record.settings.items()
+        if value is not None
     )
     lines = [
         f"<h1>Replay of {e(record.bag)}</h1>",
@@ -308,13 +314,13 @@ def _head(record: Record, measured: Mapping[str, Any]) -> str:
             "<div class='banner' role='alert'>The replay was stopped before the bag's end: this "
             "shows the part up to there.</div>"
         )
+    if notes:
+        lines.append(f"<ul class='notes'>{''.join(f'<li>{e(note)}</li>' for note in notes)}</ul>")
     lines.append(_tiles(record, measured))
     return "<header>" + "\n".join(lines) + "</header>"
 
 
 def _word(value: Any) -> str:
-    if value is None:
-        return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)

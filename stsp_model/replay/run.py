@@ -221,8 +221,6 @@ def replay(
     if options.ground_truth and not truth:
         raise ReplayError(f"bag {truth_file} has nobody on a topic {TRUTH_TOPIC}")
     notes = []
-    if not model.trained:
-        notes.append("the network is not trained: its skeletons mean nothing")
     if info_topic is None:
         notes.append(
             f"there is camera info on {infos} topics, none of them beside {topic}: distances are "
@@ -256,8 +254,13 @@ def replay(
         why = f"at damage: {damage}" if damage else "on demand"
         notes.append(f"stopped {why}, after {len(run.stamps)} of {count} images")
     write_record(out / RECORD, record)
-    notes.append(_write_report(out / REPORT, record, pictures if options.images else None))
-    metrics = _metrics(record, facts, [note for note in notes if note], seconds)
+    try:
+        write_report(out / REPORT, record, pictures if options.images else None, notes)
+    except PlotlyError as error:
+        notes.append(f"there is no report: {error}")
+    if not model.trained:  # which the report says by itself
+        notes.insert(0, "the network is not trained: its skeletons mean nothing")
+    metrics = _metrics(record, facts, notes, seconds)
     write_json(out / METRICS, metrics)
     if damage is not None:
         raise damage
@@ -514,15 +517,6 @@ def _metrics(
             **scores(record),
         }
     )
-
-
-def _write_report(path: Path, record: Record, pictures: Mapping[int, bytes] | None) -> str:
-    """Write the report; returns why there is none, or an empty string."""
-    try:
-        write_report(path, record, pictures)
-    except PlotlyError as error:
-        return f"there is no report: {error}"
-    return ""
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -60,6 +60,13 @@ def unpacked(packed: dict[str, Any]) -> np.ndarray:
     return np.where(values == -(2**15), np.nan, values * packed["step"])
 
 
+def plotted(values: Any) -> list[float]:
+    """Numbers of a figure, which plotly packs where they came as an array."""
+    if isinstance(values, dict):
+        return np.frombuffer(base64.b64decode(values["bdata"]), values["dtype"]).tolist()
+    return list(values)
+
+
 def test_poses_arrive_within_a_tenth_of_a_millimetre(tmp_path: Path) -> None:
     record = figure(60, drops=0.2)
     track, drawn = record.tracks[0], data(written(tmp_path, record))["tracks"][0]
@@ -101,6 +108,21 @@ def test_untrained_weights_and_a_stopped_replay_are_said_loudly(tmp_path: Path) 
     assert len(banners) == 2
     assert "not trained: the skeletons mean nothing" in banners[0]
     assert "stopped before the bag's end" in banners[1]
+
+
+def test_notes_are_there_to_be_read(tmp_path: Path) -> None:
+    write_report(tmp_path / "report.html", figure(10), notes=["3 images are <bad>", "so there"])
+    page = own((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "<ul class='notes'><li>3 images are &lt;bad&gt;</li><li>so there</li></ul>" in page
+    assert "<ul" not in own(written(tmp_path, figure(10)))
+
+
+def test_the_rate_of_a_last_second_that_is_cut_off_is_that_of_its_part(tmp_path: Path) -> None:
+    """At 30 Hz: 45 images are a second and a half, of which no image was dropped."""
+    page = data(written(tmp_path, figure(45, drops=0)))
+    (bars,) = [t for t in page["views"][0]["figure"]["data"] if t["type"] == "bar"]
+    assert plotted(bars["y"]) == pytest.approx([30, 30], rel=1e-3)
+    assert plotted(bars["x"]) == pytest.approx([0.5, 1.25], rel=1e-3)
 
 
 def test_without_truth_the_page_shows_what_can_be_known(tmp_path: Path) -> None:

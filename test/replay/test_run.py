@@ -227,6 +227,7 @@ def test_without_camera_info_distances_are_unknown(tmp_path: Path) -> None:
     images = [raw(s, i) for i, s in enumerate(stamps(2))]
     metrics = replay(write(tmp_path / "bag", images), tmp_path / "out", Options())
     assert "there is no camera info: 60 degrees" in note(metrics, "camera info")
+    assert "there is no camera info: 60 degrees" in (tmp_path / "out" / REPORT).read_text()
     record = read_record(tmp_path / "out" / RECORD)
     assert record.K is None
     assert record.tracks

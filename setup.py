@@ -36,6 +36,7 @@ setup(
     python_requires=">=3.10",
     packages=[
         "stsp_model",
+        "stsp_model.bench",
         "stsp_model.data",
         "stsp_model.evaluation",
         "stsp_model.msg",

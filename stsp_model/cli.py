@@ -13,6 +13,7 @@ from pathlib import Path
 
 from stsp_model.bag import BagError
 from stsp_model.bag_command import add_command as add_bag_command
+from stsp_model.bench.command import add_command as add_bench_command
 from stsp_model.data.command import add_command as add_data_command
 from stsp_model.evaluation.ablate_command import add_command as add_ablate_command
 from stsp_model.evaluation.command import add_command as add_evaluate_command
@@ -108,6 +109,7 @@ def parser() -> argparse.ArgumentParser:
     add_evaluate_command(commands)
     add_ablate_command(commands)
     add_replay_command(commands)
+    add_bench_command(commands)
     add_compare_command(commands)
     add_train_command(commands)
     add_import_command(commands)

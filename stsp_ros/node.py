@@ -287,7 +287,7 @@ class PoseNode(LifecycleNode):
     def _diagnose(self, name: str) -> DiagnosticStatus:
         pipeline = self._pipeline
         findings: list[Finding] = []
-        values: dict[str, str] = {"state": self._state_name()}
+        values: dict[str, str] = {"state": self.state_name}
         if self._failure:
             findings.append(Finding("error", self._failure))
         if self._silent:
@@ -300,7 +300,14 @@ class PoseNode(LifecycleNode):
             values["input"] = self._inputs.images.describe()
         return status(name, resolved_device(self._settings), findings, values)
 
-    def _state_name(self) -> str:
+    @property
+    def failure(self) -> str:
+        """Why the latest transition failed; empty if it did not."""
+        return self._failure
+
+    @property
+    def state_name(self) -> str:
+        """Of the lifecycle, as diagnostics tell it."""
         if self._finalized:
             return "finalized"
         if self._pipeline is None:

@@ -1,0 +1,1 @@
+"""`stsp bench`: how long everything from an image message to the skeleton takes on this machine."""

@@ -1,0 +1,159 @@
+"""`stsp bench`: times every stage, the whole step and the whole node, side by side."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from stsp_model.bag import BagError
+from stsp_model.sources import SourceError
+
+_SAMPLE = Path(__file__).resolve().parents[2] / "assets" / "sample.mcap"
+
+
+def _count(least: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.isdigit() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} on")
+        return int(text)
+
+    return read
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1e5:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return value
+
+
+def _size(text: str) -> tuple[int, int]:
+    sides = text.lower().split("x")
+    if len(sides) != 2 or not all(side.isdigit() and 64 <= int(side) <= 4096 for side in sides):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no image size such as 640x480, with sides of 64 to 4096"
+        )
+    return int(sides[0]), int(sides[1])
+
+
+def add_command(commands: Any) -> None:
+    """Add `bench` to the subcommands."""
+    command = commands.add_parser(
+        "bench",
+        help="how long it all takes on this machine",
+        description=(
+            "Time each stage from image message to skeleton, the whole step, the whole node over "
+            "ROS 2, and what the machine could do at best. Options that take several values are "
+            "measured side by side, in turns, in processes of their own."
+        ),
+    )
+    command.add_argument(
+        "parts",
+        nargs="*",
+        metavar="PART",
+        help="step, node or floor; default: all, the node where ROS 2 is to be had",
+    )
+    command.add_argument(
+        "--model", nargs="+", default=["edge"], help="presets or weights files (default: edge)"
+    )
+    command.add_argument(
+        "--backend",
+        nargs="+",
+        default=["auto"],
+        help="auto (default), torch, onnxruntime, openvino, tensorrt",
+    )
+    command.add_argument(
+        "--threads",
+        nargs="+",
+        type=_count(1),
+        metavar="N",
+        help="of the network (default: as the node, all cores but one, four at most)",
+    )
+    command.add_argument(
+        "--size", nargs="+", type=_size, default=[(640, 480)], metavar="WxH", help="of the images"
+    )
+    command.add_argument(
+        "--encoding",
+        nargs="+",
+        choices=("bgr8", "rgb8", "jpeg"),
+        default=["bgr8"],
+        help="in which the images come; jpeg: compressed (default: bgr8)",
+    )
+    command.add_argument(
+        "--people", nargs="+", type=_count(1), default=[1], metavar="N", help="in each image"
+    )
+    command.add_argument(
+        "--transports",
+        nargs="+",
+        default=[""],
+        metavar="T",
+        help="FASTDDS_BUILTIN_TRANSPORTS of node and camera, or 'default'",
+    )
+    command.add_argument(
+        "--camera-transports",
+        nargs="+",
+        default=[""],
+        metavar="T",
+        help="the same for the camera alone",
+    )
+    command.add_argument(
+        "--camera-qos",
+        nargs="+",
+        choices=("reliable", "best_effort"),
+        default=["reliable"],
+        help="what the camera offers (default: reliable)",
+    )
+    command.add_argument("--device", default="cpu", help="cpu (default), cuda ...")
+    command.add_argument(
+        "--source",
+        type=Path,
+        default=_SAMPLE,
+        metavar="FILE",
+        help="bag, video or folder of images with a person (default: the sample bag)",
+    )
+    command.add_argument("--warm-up", type=_count(1), default=50, metavar="N", help="default: 50")
+    command.add_argument(
+        "--frames", type=_count(1), default=200, metavar="N", help="timed ones (default: 200)"
+    )
+    command.add_argument(
+        "--rounds", type=_count(1), default=5, metavar="N", help="all take turns so often (5)"
+    )
+    command.add_argument(
+        "--rate", type=_positive, default=30.0, metavar="HZ", help="of the camera (default: 30)"
+    )
+    command.add_argument(
+        "--duration",
+        type=_positive,
+        default=0.0,
+        metavar="S",
+        help="node only: so many seconds in one go, the end compared with the beginning",
+    )
+    command.add_argument(
+        "--out", type=Path, default=Path("out/bench.json"), metavar="FILE", help="figures as JSON"
+    )
+    command.set_defaults(run=bench)
+
+
+def bench(options: argparse.Namespace) -> int:
+    """Measure, print the tables, write the JSON."""
+    from stsp_model.bench.child import BenchError
+    from stsp_model.bench.run import run
+
+    if options.source == _SAMPLE and not _SAMPLE.exists():
+        print(
+            "stsp bench: the sample bag comes with a checkout of stsp; pass --source",
+            file=sys.stderr,
+        )
+        return 1
+    try:
+        run(options)
+    except (ValueError, OSError, BagError, SourceError, BenchError) as error:
+        print(f"stsp bench: {error}", file=sys.stderr)
+        return 1
+    return 0

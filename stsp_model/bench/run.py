@@ -1,0 +1,152 @@
+"""A run of `stsp bench`: which versions and parts, and their tables and figures."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.metadata
+import itertools
+import json
+import os
+import platform
+import sys
+from dataclasses import asdict, replace
+from typing import Any
+
+from stsp_model.bench import report
+from stsp_model.bench.figures import Version, names
+from stsp_model.bench.floor import measure_machine, measure_need
+from stsp_model.bench.steps import measure_steps
+from stsp_model.cli import what_ros_lacks
+from stsp_model.threads import network_threads
+
+STEP, NODE, FLOOR = "step", "node", "floor"
+PARTS = (STEP, NODE, FLOOR)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure what the command line asks for, print the tables, write the figures.
+
+    Raises ValueError, OSError, BagError, SourceError or BenchError with a sentence.
+    """
+    parts, lacking = _parts(options)
+    if options.frames < options.rounds:
+        raise ValueError(f"{options.frames} frames cannot be timed in {options.rounds} rounds")
+    found = _measure(options, parts)
+    if lacking:
+        print(f"\nnode not measured: {lacking}")
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    print(f"\nfigures  {options.out}")
+
+
+def _versions(options: argparse.Namespace, threads: list[int]) -> list[Version]:
+    def transports(values: list[str]) -> list[str]:
+        return ["" if value == "default" else value for value in values]
+
+    return [
+        Version(model, backend, count, size, encoding, people, qos == "reliable", both, camera)
+        for model, backend, count, size, encoding, people, qos, both, camera in itertools.product(
+            options.model,
+            options.backend,
+            threads,
+            options.size,
+            options.encoding,
+            options.people,
+            options.camera_qos,
+            transports(options.transports),
+            transports(options.camera_transports),
+        )
+    ]
+
+
+def _parts(options: argparse.Namespace) -> tuple[list[str], str]:
+    """What to measure, and why not all of it; ValueError for what cannot be."""
+    unknown = [part for part in options.parts if part not in PARTS]
+    if unknown:
+        raise ValueError(f"{unknown[0]!r} is none of the parts {', '.join(PARTS)}")
+    asked = options.parts or ([NODE] if options.duration else list(PARTS))
+    if options.duration and asked != [NODE]:
+        raise ValueError("--duration is for the node alone: stsp bench node --duration ...")
+    if NODE not in asked:
+        return asked, ""
+    lacking = what_ros_lacks()
+    if lacking and (options.parts or options.duration):
+        raise ValueError(f"the node cannot be measured: {lacking}")
+    return [part for part in asked if part != NODE or not lacking], lacking
+
+
+def _measure(options: argparse.Namespace, parts: list[str]) -> dict[str, Any]:
+    versions = _versions(options, options.threads or [network_threads()])
+    progress = sys.stderr.isatty()
+    cores = len(os.sched_getaffinity(0))
+    print(
+        f"{platform.machine()}, {cores} cores, Python {platform.python_version()}, {_libraries()}"
+    )
+    found: dict[str, Any] = {
+        "cores": cores,
+        "machine": platform.machine(),
+        "libraries": _libraries(),
+        "load": os.getloadavg()[0],
+        "device": options.device,
+        "arguments": sys.argv[1:],
+    }
+    epe_seconds: dict[tuple[str, int], float] = {}
+    if STEP in parts:
+        # Of what makes versions, the middleware's settings say nothing here.
+        own = list(dict.fromkeys(_without_middleware(version) for version in versions))
+        steps = measure_steps(
+            own,
+            options.source,
+            options.device,
+            warm_up=options.warm_up,
+            frames=options.frames,
+            rounds=options.rounds,
+            progress=progress,
+        )
+        print(*report.step_lines(names(own), steps), sep="\n")
+        found["step"] = [
+            {"version": asdict(version), **asdict(result)}
+            for version, result in zip(own, steps, strict=True)
+        ]
+        for version, result in zip(own, steps, strict=True):
+            stage = result.times.get("EPE", result.times["observe"])
+            if version.people == 1:
+                key = version.model, version.threads
+                epe_seconds[key] = min(stage.p50, epe_seconds.get(key, stage.p50))
+    if FLOOR in parts:
+        counts = sorted({version.threads for version in versions})
+        machines = [measure_machine(count, options.device) for count in counts]
+        needs = [measure_need(model, counts[0], options.device) for model in options.model]
+        print(*report.floor_lines(machines, needs, epe_seconds), sep="\n")
+        found["floor"] = {
+            "machines": [asdict(machine) for machine in machines],
+            "needs": [asdict(need) for need in needs],
+        }
+    if NODE in parts:
+        from stsp_ros.bench import Plan, as_json, measure_nodes
+
+        plan = Plan(
+            options.source,
+            *(options.warm_up, options.frames, options.rounds),
+            *(options.rate, options.device, options.duration),
+        )
+        nodes = measure_nodes(versions, plan, progress)
+        print(*report.node_lines(names(versions), nodes), sep="\n")
+        found["node"] = [
+            {"version": asdict(version), **as_json(result)}
+            for version, result in zip(versions, nodes, strict=True)
+        ]
+    return found
+
+
+def _without_middleware(version: Version) -> Version:
+    return replace(version, reliable=True, transports="", camera_transports="")
+
+
+def _libraries() -> str:
+    told = []
+    for name in ("torch", "onnxruntime", "openvino", "ros-rclpy"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            told.append(f"{name} {importlib.metadata.version(name)}")
+    return ", ".join(told)

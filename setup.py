@@ -41,6 +41,7 @@ setup(
         "stsp_model.evaluation",
         "stsp_model.msg",
         "stsp_model.replay",
+        "stsp_model.runtime",
         "stsp_model.synth",
         "stsp_model.training",
         "stsp_ros",

@@ -27,6 +27,10 @@ from .perception import (
     person_crops,
 )
 from .pose import Pose, TrackingState, terminated
+from .runtime import AUTO
+from .runtime.backends import open_network
+from .runtime.exported import Exported
+from .runtime.running import Network
 from .tracking import Candidate, Track
 
 __all__ = [
@@ -92,8 +96,10 @@ class PoseEstimator:
     in sight but fewer than `max_people`, the finder runs on every SEARCH_EVERY-th frame only.
 
     Args:
-        model: the network; put into evaluation mode.
+        model: the network; left as it is, and what becomes of it later does not reach here.
         device: where to compute; None: where the model is.
+        backend: what computes: auto, torch, onnxruntime, openvino or tensorrt; see
+            `runtime.open_network`. On the CPU it takes as many threads as PyTorch has now.
         subject_height: standing height in metres of everybody seen, 0.5 to 2.5; None or 0:
             estimated from the body's proportions.
         max_people: how many people to follow at most.
@@ -102,7 +108,7 @@ class PoseEstimator:
         min_confidence: 0..1; below it a person counts as not there.
 
     Attributes:
-        model, device: as above. last_timings: of the last step.
+        model: as above. network: the same on its backend. last_timings: of the last step.
 
     Raises:
         TypeError, ValueError: naming the argument that does not fit.
@@ -110,17 +116,18 @@ class PoseEstimator:
 
     def __init__(
         self,
-        model: STSPNet,
+        model: STSPNet | Exported | Network,
         *,
         device: torch.device | str | None = None,
+        backend: str = AUTO,
         subject_height: float | None = None,
         max_people: int = 1,
         max_gap: float = MAX_GAP,
         min_confidence: float = 0.3,
     ) -> None:
         self._settings = Settings(subject_height, max_people, max_gap, min_confidence)
-        self.model = (model if device is None else model.to(device)).eval()
-        self.device = next(self.model.parameters()).device
+        self.model = model
+        self.network = open_network(model, backend, device)
         self.last_timings = Timings()
         self._ever_seen = 0  # ids count on after a reset
         self.reset()
@@ -192,16 +199,15 @@ class PoseEstimator:
             unsearched = self._unsearched + 1
         clock.append(time.perf_counter())
 
-        size = self.model.input_size
+        size = self.network.input_size
         crop_boxes = crop_box(np.array([c.box for c in candidates]).reshape(-1, 4), size)
         cut = person_crops(image, crop_boxes, size)
-        crops = network_images(cut, size, self.device)
+        crops = network_images(cut, size)
         clock.append(time.perf_counter())
         motion = torch.from_numpy(crops_motion(cut, crop_boxes, size, previous, stamp))
-        motion = motion.to(self.device)
         clock.append(time.perf_counter())
         people, ended = observe_people(
-            self.model,
+            self.network,
             candidates,
             crops,
             motion,
@@ -212,7 +218,7 @@ class PoseEstimator:
         clock.append(time.perf_counter())
         ids, ever_seen = self._ids(people.candidates)
         poses, states = lift_people(
-            self.model, people, ids, stamp, view, settings.subject_height, settings.max_gap
+            self.network, people, ids, stamp, view, settings.subject_height, settings.max_gap
         )
         clock.append(time.perf_counter())
 
@@ -233,7 +239,9 @@ class PoseEstimator:
         lost = [terminated(track.id) for track in self._tracks if track.id not in alive]
         self._previous = PreviousFrame.of(image, stamp)
         self._tracks, self._ever_seen, self._unsearched = tracks, ever_seen, unsearched
-        self.last_timings = Timings(*np.diff(clock).tolist(), time.perf_counter() - clock[0])
+        find, crop, flow, observe, lift = np.diff(clock).tolist()
+        total = time.perf_counter() - clock[0]
+        self.last_timings = Timings(find, crop, flow, observe, lift, total)
         return [pose for pose in poses if pose is not None] + lost
 
     def _past(
@@ -261,7 +269,7 @@ class PoseEstimator:
         in_sight = sum(track.stamp == last for track in tracks)
         found, unsearched = np.empty((0, 4)), self._unsearched + 1
         if in_sight == 0 or (in_sight < most and unsearched >= SEARCH_EVERY):
-            found = find_people(self.model, image, limits, most, self._settings.min_confidence)
+            found = find_people(self.network, image, limits, most, self._settings.min_confidence)
             unsearched = 0
         return tracking.followed_candidates(tracks, found, stamp, last, most), unsearched
 
@@ -283,10 +291,13 @@ class PoseEstimator:
         return [track for track in tracks if track in latest]
 
 
-def warm_up(model: STSPNet) -> None:
-    """Run a network once, as libraries allocate and tune at first use."""
+def warm_up(network: Network, most_people: int = 1) -> None:
+    """Run an opened network with 1, 2, 4 ... people: libraries allocate and tune at first use."""
     height, width = _WARM_UP_SIZE
     blank = np.zeros((height, width, 3), np.uint8)
-    estimator = PoseEstimator(model)
+    estimator = PoseEstimator(network)
     estimator.step(blank, 0.0)  # the finder, and then
-    estimator.step(blank, 0.1, boxes=np.array([[0.0, 0.0, width, height]]))  # all behind it
+    box = np.array([[0.0, 0.0, width, height]])  # all behind it
+    for i in range((most_people - 1).bit_length() + 1):
+        people = min(1 << i, most_people)
+        estimator.step(blank, (i + 1) / 10, boxes=box.repeat(people, axis=0))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,23 @@ class Keypoints:
     mass: Tensor
     covariance: Tensor
     features: Tensor | None = None
+
+
+class Poses(Protocol):
+    """What of `Lifted` a live stream needs; see there."""
+
+    @property
+    def joints(self) -> Tensor: ...
+    @property
+    def variance(self) -> Tensor: ...
+    @property
+    def confidence(self) -> Tensor: ...
+    @property
+    def height(self) -> Tensor: ...
+    @property
+    def height_variance(self) -> Tensor: ...
+    @property
+    def frames_used(self) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -91,6 +108,57 @@ class TrackState:
     def continues(self, stamp: float, max_gap: float) -> bool:
         """Whether a frame at `stamp` (s) belongs to the same stretch of time."""
         return self.count > 0 and 0 <= stamp - self.stamps[-1] <= max_gap
+
+
+@dataclass(frozen=True)
+class Past:
+    """What N tracks remember, as one frame's lifter takes it.
+
+    joints, log_variance (N, TAU, J, 3), body (N, BODY_FRAMES, 18): of their states.
+    age (N, TAU): seconds before the frame, float32. count (N,): int64, how many are known.
+    """
+
+    joints: Tensor
+    log_variance: Tensor
+    age: Tensor
+    body: Tensor
+    count: Tensor
+
+    @classmethod
+    def of(cls, states: Sequence[TrackState], stamp: float) -> Past:
+        """The past of a frame at `stamp` (s)."""
+        # Subtracted in double precision: epochs in single precision are minutes apart.
+        ages = [[stamp - past for past in state.stamps] for state in states]
+        joints = torch.stack([state.joints for state in states])
+        return cls(
+            joints,
+            torch.stack([state.log_variance for state in states]),
+            torch.tensor(ages, dtype=joints.dtype, device=joints.device),
+            torch.stack([state.body for state in states]),
+            torch.tensor([state.count for state in states], device=joints.device),
+        )
+
+
+def continued(
+    states: Sequence[TrackState], stamp: float, max_gap: float, window: int
+) -> list[TrackState]:
+    """The states that count for a frame at `stamp` (s); in place of others, empty ones.
+
+    `window` is that of the lifter.
+    """
+    device = states[0].joints.device
+    empty = TrackState.empty(device, window)
+    return [state if state.continues(stamp, max_gap) else empty for state in states]
+
+
+def advanced(
+    states: Sequence[TrackState], stamp: float, joints: Tensor, log_variance: Tensor, body: Tensor
+) -> list[TrackState]:
+    """The states of N tracks after a frame at `stamp` (s) that left these tensors."""
+    return [
+        TrackState(joints[i], log_variance[i], (*state.stamps[1:], stamp), body[i], state.count + 1)
+        for i, state in enumerate(states)
+    ]
 
 
 def _map(data: Data, change: Callable[[Tensor], Tensor]) -> Data:
@@ -171,35 +239,45 @@ class Lifter(nn.Module):
         Returns:
             the poses of N people, and their N new states; the old ones stay as they were.
         """
+        states = continued(states, stamp, max_gap, self.window)
+        lifted, joints, log_variance, body = self.advance(
+            keypoints, boxes, K, Past.of(states, stamp), subject_height
+        )
+        return lifted, advanced(states, stamp, joints, log_variance, body)
+
+    def advance(
+        self,
+        keypoints: Keypoints,
+        boxes: Tensor,
+        K: Tensor,
+        past: Past,
+        subject_height: Tensor | None = None,
+    ) -> tuple[Lifted, Tensor, Tensor, Tensor]:
+        """`step` on tensors alone, as it is exported.
+
+        Args:
+            keypoints, boxes, K, subject_height: see `step`.
+            past: of the N tracks.
+
+        Returns:
+            the poses, and `joints`, `log_variance` and `body` of the N tracks' new states.
+        """
         keypoints = _marked(keypoints)
         frame = self._frame(keypoints, boxes, K)
-        device = frame.joints.device
-        empty = TrackState.empty(device, self.window)
-        states = [state if state.continues(stamp, max_gap) else empty for state in states]
-        # Subtracted in double precision: epochs in single precision are minutes apart.
-        ages = [[stamp - past for past in state.stamps] for state in states]
-        count = torch.tensor([state.count for state in states], device=device).unsqueeze(1)
+        count = past.count.unsqueeze(1)
+        device = count.device
         history = History(
-            torch.stack([state.joints for state in states]),
-            torch.stack([state.log_variance for state in states]),
-            torch.tensor(ages, dtype=frame.joints.dtype, device=device),
+            past.joints,
+            past.log_variance,
+            past.age,
             torch.arange(self.window, 0, -1, device=device) <= count,
         )
-        past_body = torch.stack([state.body for state in states])
-        body = torch.cat([past_body[:, 1:], body_of(frame).unsqueeze(1)], dim=1)
+        body = torch.cat([past.body[:, 1:], body_of(frame).unsqueeze(1)], dim=1)
         body_known = torch.arange(BODY_FRAMES - 1, -1, -1, device=device) <= count
         lifted = self._poses(frame, history, body, body_known, keypoints.mass, subject_height)
-
-        joints = torch.cat([history.joints[:, 1:], frame.joints.unsqueeze(1)], dim=1)
-        log_variance = torch.cat(
-            [history.log_variance[:, 1:], frame.log_variance.unsqueeze(1)], dim=1
-        )
-        return lifted, [
-            TrackState(
-                joints[i], log_variance[i], (*state.stamps[1:], stamp), body[i], state.count + 1
-            )
-            for i, state in enumerate(states)
-        ]
+        joints = torch.cat([past.joints[:, 1:], frame.joints.unsqueeze(1)], dim=1)
+        log_variance = torch.cat([past.log_variance[:, 1:], frame.log_variance.unsqueeze(1)], dim=1)
+        return lifted, joints, log_variance, body
 
     def clip(
         self,
@@ -290,7 +368,7 @@ class Lifter(nn.Module):
         joints, extras, rotation = virtual_camera(joints, boxes, K)
         half = (boxes[:, 2:] - boxes[:, :2]).amax(dim=-1) / 2
         features = keypoints.features
-        seen = torch.full_like(half, features is not None, dtype=torch.bool)
+        seen = (torch.zeros_like if features is None else torch.ones_like)(half, dtype=torch.bool)
         if features is None:
             features = joints.new_zeros(*joints.shape[:2], self.channels)
         frame = self.gsr(

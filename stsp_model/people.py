@@ -15,8 +15,9 @@ from . import tracking
 from .camera import Camera, solve_root
 from .crop import whole_image
 from .lifter import Keypoints, TrackState
-from .network import STSPNet, image_keypoints
+from .network import image_keypoints
 from .pose import Pose, TrackingState
+from .runtime.running import Network
 from .skeleton import JOINT_COUNT
 from .tracking import Candidate, Track
 
@@ -43,7 +44,7 @@ class People:
 
 
 def observe_people(
-    model: STSPNet,
+    network: Network,
     candidates: Sequence[Candidate],
     crops: Tensor,
     saliency: Tensor,
@@ -64,7 +65,7 @@ def observe_people(
     """
     if not candidates:
         return _nobody(crops), []
-    observation = model.observe(crops, saliency)
+    observation = network.observe(crops, saliency)
     keypoints = image_keypoints(observation, torch.from_numpy(crop_boxes).to(crops))
     joints, covariance, confidence, scores = _arrays(
         keypoints.joints,
@@ -111,7 +112,7 @@ def observe_people(
 
 
 def lift_people(
-    model: STSPNet,
+    network: Network,
     people: People,
     ids: Sequence[str],
     stamp: float,
@@ -133,7 +134,7 @@ def lift_people(
     K = torch.from_numpy(camera.K.copy()).to(like)
     empty = TrackState.empty(like.device)
     tracks = [candidate.track for candidate in people.candidates]
-    lifted, states = model.lift_frame(
+    lifted, states = network.lift_frame(
         keypoints,
         torch.from_numpy(camera.undistort_boxes(people.boxes)).to(like),
         K,

@@ -17,7 +17,7 @@ from .crop import Image, crop, crop_box, to_image, whole_image
 from .epe import motion_saliency
 from .finder import decode_people
 from .hrnet import STRIDE
-from .network import STSPNet
+from .runtime.running import Network
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -52,7 +52,9 @@ class PreviousFrame:
         return crop(self.grey, (box + 0.5) * np.tile(ratio, 2) - 0.5, size)
 
 
-def network_images(images: Sequence[Image], size: tuple[int, int], device: torch.device) -> Tensor:
+def network_images(
+    images: Sequence[Image], size: tuple[int, int], device: torch.device | str = "cpu"
+) -> Tensor:
     """BGR uint8 images of (width, height) as a batch (N, 3, H, W), RGB, 0..1, channels last."""
     batch = np.empty((len(images), size[1], size[0], 3), np.uint8)
     for image, own in zip(images, batch, strict=True):
@@ -61,7 +63,7 @@ def network_images(images: Sequence[Image], size: tuple[int, int], device: torch
 
 
 def find_people(
-    model: STSPNet, image: Image, limits: FloatArray, most: int, least_score: float
+    network: Network, image: Image, limits: FloatArray, most: int, least_score: float
 ) -> FloatArray:
     """Boxes (P, 4) of people centred in a part of an image, best first; P at most `most`.
 
@@ -71,13 +73,12 @@ def find_people(
     x0, y0 = np.floor(limits[:2] + 0.5).astype(int)
     x1, y1 = np.ceil(limits[2:] + 0.5).astype(int)
     part = image[y0:y1, x0:x1]
-    size = model.finder_size
+    size = network.finder_size
     letterbox = crop_box(whole_image(x1 - x0, y1 - y0), size, margin=1)
-    device = next(model.parameters()).device
-    frames = network_images([crop(part, letterbox, size)], size, device)
-    boxes, scores = decode_people(*model.find_people(frames), limit=most + _SPARE_BOXES)
-    kept = scores[0].cpu().numpy() >= max(least_score, 1e-6)
-    corners = boxes[0].double().cpu().numpy()[kept].reshape(-1, 2, 2)
+    frames = network_images([crop(part, letterbox, size)], size)
+    boxes, scores = decode_people(*network.find_people(frames), limit=most + _SPARE_BOXES)
+    kept = scores[0].numpy() >= max(least_score, 1e-6)
+    corners = boxes[0].double().numpy()[kept].reshape(-1, 2, 2)
     found = to_image(corners, letterbox, np.array(size)) + np.array([x0, y0])
     people = []
     for box in found.reshape(-1, 4):

@@ -11,12 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from stsp_model import Camera, Pose, PoseEstimator, load_model
+from stsp_model import Camera, Pose, PoseEstimator
 from stsp_model.estimator import warm_up
+from stsp_model.runtime import ONNXRUNTIME, OPENVINO
+from stsp_model.runtime.backends import load, open_network
+from stsp_model.threads import network_threads
 from stsp_ros.parameters import Settings
 
 Region = tuple[float, float, float, float]  # x0 y0 x1 y1 px
-_MOST_THREADS = 4  # one person's crop does not keep more busy
 
 
 class Model(Protocol):
@@ -59,18 +61,15 @@ def resolved_device(settings: Settings) -> str:
     """The device that the settings mean."""
     if settings.device != "auto":
         return settings.device
+    if settings.backend in (ONNXRUNTIME, OPENVINO):
+        return "cpu"
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def leave_a_core_free() -> None:
-    """Give PyTorch all cores but one, four at most; OMP_NUM_THREADS, where set, has the last word.
-
-    A thread of PyTorch that waits for one whose core the middleware has taken makes a frame late:
-    on two cores one thread answers sooner than two, and far more steadily.
-    """
+    """Give PyTorch `network_threads`; OMP_NUM_THREADS, where set, has the last word."""
     if "OMP_NUM_THREADS" not in os.environ:
-        cores = len(os.sched_getaffinity(0))
-        torch.set_num_threads(min(max(cores - 1, 1), _MOST_THREADS))
+        torch.set_num_threads(network_threads())
 
 
 def build_estimator(settings: Settings) -> Estimator:
@@ -78,9 +77,10 @@ def build_estimator(settings: Settings) -> Estimator:
     leave_a_core_free()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it is untrained, the node says by its own means
-        model = load_model(settings.model, device=resolved_device(settings))
-    warm_up(model)
-    return PoseEstimator(model, **estimator_options(settings))
+        model = load(settings.model, resolved_device(settings))
+    network = open_network(model, settings.backend, resolved_device(settings))
+    warm_up(network, settings.max_people)
+    return PoseEstimator(network, **estimator_options(settings))
 
 
 def release_device_memory() -> None:

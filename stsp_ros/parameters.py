@@ -12,6 +12,8 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from stsp_model.markers import DISTANCE, LIFETIME
+from stsp_model.runtime import AUTO as AUTO_BACKEND
+from stsp_model.runtime import BACKENDS
 
 AUTO, RELIABLE, BEST_EFFORT = "auto", "reliable", "best_effort"
 RAW, COMPRESSED = "raw", "compressed"
@@ -45,7 +47,8 @@ class Settings:
     )
     model: str = _parameter(
         "edge",
-        "Preset whose shipped weights are used (edge, base, large), or path of a .safetensors file",
+        "Preset whose shipped weights are used (edge, base, large), path of a .safetensors file "
+        "or of a folder that stsp export wrote",
         unconfigured=True,
     )
     device: str = _parameter(
@@ -54,7 +57,11 @@ class Settings:
         unconfigured=True,
     )
     backend: str = _parameter(
-        "auto", "What runs the network", choices=("auto", "torch"), unconfigured=True
+        AUTO_BACKEND,
+        "What runs the network; auto takes torch on a GPU, and on a CPU the first installed one "
+        "of onnxruntime, openvino and torch",
+        choices=BACKENDS,
+        unconfigured=True,
     )
     image_transport: str = _parameter(
         RAW,

@@ -10,9 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from stsp_model.network import STSPNet
-from stsp_model.runtime import Network
 from stsp_model.runtime.graphs import EPE, LIFTER
-from stsp_model.runtime.running import Run, RunningNetwork
+from stsp_model.runtime.running import Network, Run, RunningNetwork
 
 
 class NetworkClock:

@@ -19,7 +19,7 @@ from stsp_model.bench.stream import load_stream
 from stsp_model.estimator import PoseEstimator, Timings
 from stsp_model.markers import skeleton_markers
 from stsp_model.messages import skeletons_message
-from stsp_model.runtime import load
+from stsp_model.runtime.backends import load
 
 _INTERVAL = 1 / 30  # s between stamps
 

@@ -13,20 +13,23 @@ from typing import Any
 
 from stsp_model.bag import BagError
 from stsp_model.data.errors import DataError
+from stsp_model.runtime import AUTO, BACKENDS
 
 _RAY = "ray"
 
 
 def replay(options: argparse.Namespace) -> int:
     """Run `stsp replay`; returns the exit code, 130 if it was stopped."""
+    from stsp_model.network import PRESETS
     from stsp_model.replay import batch
     from stsp_model.replay.run import Options, ReplayError
 
     out: Path = options.out.resolve()
     try:
         how = Options(
-            model=_absolute(options.model) if Path(options.model).is_file() else options.model,
+            model=options.model if options.model in PRESETS else _absolute(options.model),
             device=options.device,
+            backend=options.backend,
             subject_height=options.subject_height,
             max_people=options.max_people,
             rectified=options.rectified,
@@ -131,9 +134,18 @@ def add_command(commands: Any) -> None:
     )
     command.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="a folder")
     command.add_argument(
-        "--model", default="edge", metavar="W", help="a preset or its weights; default: edge"
+        "--model",
+        default="edge",
+        metavar="W",
+        help="a preset, its weights, or what stsp export wrote; default: edge",
     )
     command.add_argument("--device", default="cpu", help="where the network runs; default: cpu")
+    command.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        default=AUTO,
+        help="what runs the network; default: the fastest that is installed",
+    )
     command.add_argument(
         "--subject-height", type=float, metavar="M", help="standing height; default: estimated"
     )

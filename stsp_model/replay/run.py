@@ -19,6 +19,7 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
 from tqdm import tqdm
 
 from stsp_model.bag import (
@@ -35,7 +36,6 @@ from stsp_model.bag import (
 )
 from stsp_model.camera import Camera
 from stsp_model.camera_source import CameraSource
-from stsp_model.checkpoint import load_model
 from stsp_model.drawing import shrink_to_width
 from stsp_model.estimator import LateFrameError, PoseEstimator, Settings, warm_up
 from stsp_model.evaluation.report import plain
@@ -52,6 +52,10 @@ from stsp_model.replay.record import OUTCOMES, Record, write_record
 from stsp_model.replay.report import write_report
 from stsp_model.replay.scores import scores
 from stsp_model.replay.tracks import track, true_tracks
+from stsp_model.runtime import AUTO
+from stsp_model.runtime.backends import chosen, load, open_network
+from stsp_model.runtime.exported import Exported
+from stsp_model.runtime.running import Network
 from stsp_model.sources import BagImage, bag_images
 
 SKELETONS_TOPIC, MARKERS_TOPIC = "/stsp/skeletons", "/stsp/markers"  # the live node's
@@ -71,7 +75,8 @@ class ReplayError(ValueError):
 class Options:
     """How bags are replayed.
 
-    model: preset or file of weights. device: where it runs.
+    model: preset, file of weights, or folder that `stsp export` wrote. device: where it runs.
+    backend: what runs it, see runtime.open_network.
     subject_height, max_people, rectified: as the node's parameters of those names.
     image_topic, camera_info_topic: which of the bag's, where there is a choice.
     live: None: every image, in the order of stamps. Milliseconds that a node would work on each
@@ -82,6 +87,7 @@ class Options:
 
     model: str = "edge"
     device: str = "cpu"
+    backend: str = AUTO
     subject_height: float | None = None
     max_people: int = 1
     rectified: bool = False
@@ -100,8 +106,10 @@ class Options:
         object.__setattr__(self, "subject_height", checked.subject_height)
 
 
-def weights_sha256(model: STSPNet) -> str:
+def weights_sha256(model: STSPNet | Exported) -> str:
     """A checksum of a network's weights."""
+    if isinstance(model, Exported):
+        return model.sha256
     checksum = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
         checksum.update(name.encode())
@@ -109,17 +117,18 @@ def weights_sha256(model: STSPNet) -> str:
     return checksum.hexdigest()
 
 
-def _load(options: Options) -> STSPNet:
-    """The network. Raises ReplayError if there is none such."""
+def _load(options: Options) -> tuple[STSPNet | Exported, str]:
+    """The network and what is to run it. Raises ReplayError if there is none such."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that it is untrained, the notes say
-            return load_model(options.model, options.device)
+            model = load(options.model, options.device)
+        return model, chosen(options.backend, torch.device(options.device), model)
     except (ValueError, OSError) as error:
         raise ReplayError(str(error)) from None
 
 
-def _facts(bag: Path, options: Options, model: STSPNet) -> dict[str, Any]:
+def _facts(bag: Path, options: Options, model: STSPNet | Exported, backend: str) -> dict[str, Any]:
     """What the result of a replay depends on, as metrics.json has it."""
     files = [bag] if bag.is_file() else sorted(file for file in bag.iterdir() if file.is_file())
     return plain(
@@ -128,7 +137,10 @@ def _facts(bag: Path, options: Options, model: STSPNet) -> dict[str, Any]:
             "bag_bytes": sum(file.stat().st_size for file in files),
             "model": Path(options.model).name,
             "weights_sha256": weights_sha256(model),
-            "settings": {k: v for k, v in asdict(options).items() if k != "model"},
+            "settings": {
+                **{k: v for k, v in asdict(options).items() if k != "model"},
+                "backend": backend,
+            },
         }
     )
 
@@ -206,9 +218,9 @@ def replay(
         ReplayError, BagError, DataError: with a sentence. After damage in the middle of a bag what
             there is then is written first.
     """
-    model = _load(options)
+    model, backend = _load(options)
     with BagReader(bag) as reader:
-        facts = _facts(bag, options, model)
+        facts = _facts(bag, options, model, backend)
         done = finished(out, facts)
         if done is not None:
             return done
@@ -232,7 +244,7 @@ def replay(
     out.mkdir(parents=True, exist_ok=True)
     damage = None
     with BagWriter(out / SKELETONS) as writer:
-        run = _Run(options, model, writer)
+        run = _Run(options, open_network(model, backend, options.device), writer)
         with (
             _prepared(bag, topic, info_topic, options, lambda: run.took) as frames,
             tqdm(total=count, desc=bag.name, unit=" images", disable=not bar) as progress,
@@ -341,16 +353,16 @@ def _ahead(pool: ThreadPoolExecutor, frames: Iterator[_Frame]) -> Iterator[_Fram
 class _Run:
     """What has been made of the bag so far."""
 
-    def __init__(self, options: Options, model: STSPNet, writer: BagWriter) -> None:
+    def __init__(self, options: Options, network: Network, writer: BagWriter) -> None:
         self.stamps: list[int] = []
         self.took = 0.0  # s that work on the latest image took
         self._options = options
         self._writer = writer
         writer.add_topic(SKELETONS_TOPIC, SKELETONS_TYPE)
         writer.add_topic(MARKERS_TOPIC, MARKERS_TYPE)
-        warm_up(model)
+        warm_up(network, options.max_people)
         self._estimator = PoseEstimator(
-            model, subject_height=options.subject_height, max_people=options.max_people
+            network, subject_height=options.subject_height, max_people=options.max_people
         )
         self._cameras = CameraSource()
         self._outcomes: list[str] = []

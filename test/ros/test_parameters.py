@@ -33,7 +33,7 @@ CONFIG = Path(__file__).parents[2] / "config" / "stsp.yaml"
         ("max_people", 1.5, "int"),
         ("image_reliability", "perhaps", "auto, reliable, best_effort"),
         ("image_transport", "theora", "raw, compressed"),
-        ("backend", "tensorrt", "auto, torch"),
+        ("backend", "tflite", "auto, torch, onnxruntime, openvino, tensorrt"),
         ("model", " ", "empty"),
         ("rectified", 1, "bool"),
         ("min_confidence", 1.01, "0 to 1"),

@@ -1,0 +1,264 @@
+"""Networks as ONNX: made from PyTorch, written to and read from a folder with one file per graph.
+
+The files hold opset 17, which ONNX Runtime, OpenVINO and TensorRT all take; each says in its
+metadata what it is. They come from the TorchScript-based exporter: it needs no more packages and
+takes a second where the one on torch.export takes twenty.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stsp_model.network import STSPNet
+from stsp_model.runtime.graphs import EPE, FINDER, GRAPHS, LIFTER, SIGNATURES, examples, graphs
+from stsp_model.runtime.packages import needed
+from stsp_model.skeleton import JOINTS
+
+FORMAT, FORMAT_VERSION = "stsp-onnx", "1"
+OPSET = 17
+FLOAT32, FLOAT16, INT8 = "float32", "float16", "int8"
+_DOMAINS = {"", "ai.onnx", "com.microsoft"}  # of operators; the last: what quantisation uses
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a network's ONNX files say of themselves.
+
+    preset, trained, note: as STSPNet's; sizes: the preset's, as JSON. input_size, finder_size:
+    width, height. window: past poses of the lifter. batch: people per call; 0: any number.
+    precision: in which convolutions are computed: FLOAT32, FLOAT16 or INT8. accuracy: what was
+    measured of it, a sentence.
+    calibration: of confidences and variances, as JSON.
+    """
+
+    preset: str
+    sizes: str
+    trained: bool
+    note: str
+    input_size: tuple[int, int]
+    finder_size: tuple[int, int]
+    window: int
+    batch: int
+    calibration: str
+    precision: str
+    accuracy: str = ""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A network as ONNX: the bytes of each graph's file, by its name in GRAPHS."""
+
+    description: Description
+    files: Mapping[str, bytes]
+
+    @property
+    def trained(self) -> bool:
+        """Whether its weights come from training."""
+        return self.description.trained
+
+    @property
+    def note(self) -> str:
+        """Where its weights come from."""
+        return self.description.note
+
+    @property
+    def sha256(self) -> str:
+        """A checksum of all of it."""
+        checksum = hashlib.sha256()
+        for name in GRAPHS:
+            checksum.update(self.files[name])
+        return checksum.hexdigest()
+
+
+def export(model: STSPNet, batch: int = 0, half: bool = False) -> Exported:
+    """A network as ONNX.
+
+    Args:
+        model: left as it is.
+        batch: people per call, a static shape; 0: a free batch axis.
+        half: finder and EPE in 16 bits, for GPUs.
+
+    Raises:
+        ValueError: for a batch below 0.
+        MissingPackageError: without the package onnx.
+    """
+    if batch < 0:
+        raise ValueError(f"batch is {batch}, expected 0 for any number, or more")
+    needed("onnx")
+    description = _describe(model, batch, FLOAT16 if half else FLOAT32)
+    inputs = examples(model, batch or 2)
+    files = {}
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        for name, graph in graphs(model, half).items():
+            free = not batch and name != FINDER
+            files[name] = _exported(graph.eval(), name, inputs[name], free)
+    finally:
+        for module, training in modes:
+            module.training = training
+    return described(Exported(description, files), description)
+
+
+def _exported(
+    graph: torch.nn.Module, name: str, inputs: tuple[torch.Tensor, ...], free: bool
+) -> bytes:
+    """A graph as ONNX; `free` leaves the first axis of all that goes in and out of any length."""
+    device = next(graph.parameters()).device
+    names = SIGNATURES[name]
+    tensors = (*names.inputs, *names.outputs) if free else ()
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of sizes that become constants, which is meant
+        path = Path(folder) / file_name(name)
+        torch.onnx.export(
+            graph,
+            tuple(value.to(device) for value in inputs),
+            path,
+            input_names=list(names.inputs),
+            output_names=list(names.outputs),
+            dynamic_axes={tensor: {0: "people"} for tensor in tensors},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+        return path.read_bytes()
+
+
+def _describe(model: STSPNet, batch: int, precision: str) -> Description:
+    lifter = model.lifter
+    calibration = {
+        "confidence_2d": model.epe.calibration,
+        "confidence": lifter.calibration,
+        "variance_scale": lifter.variance_scale,
+        "height_variance_scale": lifter.height_variance_scale,
+    }
+    return Description(
+        preset=model.preset.name,
+        sizes=json.dumps(asdict(model.preset), sort_keys=True),
+        trained=model.trained,
+        note=model.note,
+        input_size=model.input_size,
+        finder_size=model.finder_size,
+        window=lifter.window,
+        batch=batch,
+        calibration=json.dumps({name: value.tolist() for name, value in calibration.items()}),
+        precision=precision,
+    )
+
+
+def described(network: Exported, description: Description) -> Exported:
+    """The same network with another description, in its files as well."""
+    onnx = needed("onnx")
+    files = {}
+    for name, content in network.files.items():
+        model = onnx.load_model_from_string(content)
+        del model.metadata_props[:]
+        told = {key: _words(value) for key, value in asdict(description).items()}
+        told |= {"format": FORMAT, "format_version": FORMAT_VERSION, "graph": name}
+        told["joints"] = " ".join(JOINTS)
+        onnx.helper.set_model_props(model, told)
+        files[name] = model.SerializeToString(deterministic=True)
+    return replace(network, description=description, files=files)
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def file_name(graph: str) -> str:
+    """Of a graph in a network's folder."""
+    return f"{graph}.onnx"
+
+
+def write(network: Exported, folder: str | os.PathLike[str]) -> None:
+    """Write a network's files into a folder, which is made if need be."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in network.files.items():
+        partial = folder / f".{file_name(name)}.{os.getpid()}"
+        try:
+            partial.write_bytes(content)
+            partial.replace(folder / file_name(name))
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def read(folder: str | os.PathLike[str]) -> Exported:
+    """A network from the folder that `write` made.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        ValueError: if one is damaged, foreign, or belongs to another network; with the reason.
+        MissingPackageError: without the package onnx.
+    """
+    folder = Path(folder)
+    files, descriptions = {}, {}
+    for name in GRAPHS:
+        path = folder / file_name(name)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{folder} has no {path.name}; a network's folder is written by stsp export"
+            )
+        files[name] = path.read_bytes()
+        descriptions[name] = _checked(path, name, files[name])
+    for name in (FINDER, LIFTER):
+        if descriptions[name] != descriptions[EPE]:
+            raise ValueError(
+                f"{folder / file_name(name)} is of another network than {file_name(EPE)} beside "
+                "it; export both at once"
+            )
+    return Exported(descriptions[EPE], files)
+
+
+def _checked(path: Path, graph: str, content: bytes) -> Description:
+    """What a file says of itself, once it is known to be one of ours."""
+    onnx = needed("onnx")
+    again = "; write it again with stsp export"
+    try:
+        model = onnx.load_model_from_string(content)
+    except Exception as error:  # protobuf's errors have no common base that is public
+        raise ValueError(f"{path} is damaged or no ONNX file ({error}){again}") from None
+    told = {entry.key: entry.value for entry in model.metadata_props}
+    if told.get("format") != FORMAT or told.get("graph") != graph:
+        raise ValueError(f"{path} is no {graph} of a network of stsp{again}")
+    if told.get("format_version") != FORMAT_VERSION or told.get("joints") != " ".join(JOINTS):
+        raise ValueError(f"{path} was written by another version of stsp{again}")
+    if any(tensor.external_data for tensor in model.graph.initializer):
+        raise ValueError(f"{path} keeps its weights in another file{again}")
+    foreign = {node.domain for node in model.graph.node} - _DOMAINS
+    if foreign or model.functions:
+        raise ValueError(f"{path} has operators of its own ({', '.join(sorted(foreign))}){again}")
+    try:
+        return _description(told)
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{path} lacks what it should say of itself ({error}){again}") from None
+
+
+def _description(told: Mapping[str, str]) -> Description:
+    def size(name: str) -> tuple[int, int]:
+        width, height = map(int, told[name].split())
+        return width, height
+
+    return Description(
+        preset=told["preset"],
+        sizes=told["sizes"],
+        trained=told["trained"] == "yes",
+        note=told["note"],
+        input_size=size("input_size"),
+        finder_size=size("finder_size"),
+        window=int(told["window"]),
+        batch=int(told["batch"]),
+        calibration=told["calibration"],
+        precision=told["precision"],
+        accuracy=told["accuracy"],
+    )

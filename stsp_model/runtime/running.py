@@ -1,0 +1,143 @@
+"""What the estimator runs: the seam of a network, and a network whose graphs a backend runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from stsp_model.epe import Observation
+from stsp_model.lifter import MAX_GAP, Keypoints, Past, Poses, TrackState, advanced, continued
+from stsp_model.runtime.graphs import EPE, FINDER, LIFTER, STATE
+
+# A graph as a backend runs it: its inputs to its outputs, on the CPU and dense, in the order of
+# graphs.SIGNATURES. Nothing of what comes out is written to later.
+Run = Callable[[Sequence[Tensor]], list[Tensor]]
+
+
+class Network(Protocol):
+    """What the estimator needs: an STSPNet on the CPU, or a RunningNetwork on any backend.
+
+    All tensors are on the CPU. Methods and shapes are those of STSPNet.
+    """
+
+    @property
+    def input_size(self) -> tuple[int, int]: ...
+    @property
+    def finder_size(self) -> tuple[int, int]: ...
+    @property
+    def trained(self) -> bool: ...
+    @property
+    def note(self) -> str: ...
+    def find_people(self, frames: Tensor) -> tuple[Tensor, Tensor]: ...
+    def observe(self, crops: Tensor, saliency: Tensor) -> Observation: ...
+    def lift_frame(
+        self,
+        keypoints: Keypoints,
+        boxes: Tensor,
+        K: Tensor,
+        stamp: float,
+        states: Sequence[TrackState],
+        subject_height: Tensor | None = None,
+        max_gap: float = MAX_GAP,
+    ) -> tuple[Poses, list[TrackState]]: ...
+
+
+@dataclass(frozen=True)
+class FramePoses:
+    """Poses of N people; see lifter.Lifted."""
+
+    joints: Tensor
+    variance: Tensor
+    confidence: Tensor
+    height: Tensor
+    height_variance: Tensor
+    frames_used: Tensor
+
+
+@dataclass(frozen=True)
+class RunningNetwork:
+    """A network whose graphs are run by a backend, one call for all people of a frame.
+
+    input_size, finder_size, trained, note: as STSPNet's. window: past poses of its lifter.
+    runs: of each graph. batch: people per call where shapes are static; 0: any number.
+    """
+
+    input_size: tuple[int, int]
+    finder_size: tuple[int, int]
+    trained: bool
+    note: str
+    window: int
+    runs: Mapping[str, Run]
+    batch: int = 0
+
+    def find_people(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """See STSPNet.find_people."""
+        centres, distances = self.runs[FINDER]([frames.contiguous()])
+        return centres, distances
+
+    def observe(self, crops: Tensor, saliency: Tensor) -> Observation:
+        """See STSPNet.observe."""
+        return Observation(*self._run(EPE, [crops, saliency]))
+
+    def lift_frame(
+        self,
+        keypoints: Keypoints,
+        boxes: Tensor,
+        K: Tensor,
+        stamp: float,
+        states: Sequence[TrackState],
+        subject_height: Tensor | None = None,
+        max_gap: float = MAX_GAP,
+    ) -> tuple[FramePoses, list[TrackState]]:
+        """See Lifter.step; the keypoints must have features."""
+        count = len(boxes)
+        states = continued(states, stamp, max_gap, self.window)
+        past = Past.of(states, stamp)
+        assert keypoints.features is not None
+        height = boxes.new_full((count,), torch.nan) if subject_height is None else subject_height
+        out = self._run(
+            LIFTER,
+            [
+                *(keypoints.joints, keypoints.mass, keypoints.covariance, keypoints.features),
+                *(boxes, K.expand(count, 3, 3)),
+                *(past.joints, past.log_variance, past.age, past.body, past.count),
+                height,
+            ],
+        )
+        return FramePoses(*out[:-STATE]), advanced(states, stamp, *out[-STATE:])
+
+    def _run(self, graph: str, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """One call, or as many as a static batch makes of it; the last is filled up."""
+        count, run = len(inputs[0]), self.runs[graph]
+        if self.batch in (0, count):
+            return run([value.contiguous() for value in inputs])
+        starts = range(0, count, self.batch)
+        pieces = [run([_piece(value, start, self.batch) for value in inputs]) for start in starts]
+        return [torch.cat(parts)[:count] for parts in zip(*pieces, strict=True)]
+
+
+def _piece(values: Tensor, start: int, size: int) -> Tensor:
+    """Rows of a batch from `start` on; the last is repeated where there are too few."""
+    rows = torch.arange(start, start + size).clamp_max(len(values) - 1)
+    return values[rows]
+
+
+def padded(run: Run, most: int) -> Run:
+    """A run that sees batches of 1, 2, 4 ... `most` people only, and larger ones in pieces.
+
+    For backends that prepare themselves for every size of a batch.
+    """
+
+    def padded_run(inputs: Sequence[Tensor]) -> list[Tensor]:
+        count = len(inputs[0])
+        size = min(1 << max(count - 1, 0).bit_length(), most)
+        pieces = [
+            run([_piece(value, start, size) for value in inputs]) for start in range(0, count, size)
+        ]
+        return [torch.cat(parts)[:count] for parts in zip(*pieces, strict=True)]
+
+    return padded_run

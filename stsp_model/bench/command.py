@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stsp_model.bag import BagError
+from stsp_model.runtime import AUTO, BACKENDS
 from stsp_model.sources import SourceError
 
 _SAMPLE = Path(__file__).resolve().parents[2] / "assets" / "sample.mcap"
@@ -63,10 +64,7 @@ def add_command(commands: Any) -> None:
         "--model", nargs="+", default=["edge"], help="presets or weights files (default: edge)"
     )
     command.add_argument(
-        "--backend",
-        nargs="+",
-        default=["auto"],
-        help="auto (default), torch, onnxruntime, openvino, tensorrt",
+        "--backend", nargs="+", choices=BACKENDS, default=[AUTO], help="default: auto"
     )
     command.add_argument(
         "--threads",

@@ -15,7 +15,7 @@ from typing import Any
 
 from stsp_model.bench import report
 from stsp_model.bench.figures import Version, names
-from stsp_model.bench.floor import measure_machine, measure_need
+from stsp_model.bench.floor import measure_floor
 from stsp_model.bench.steps import measure_steps
 from stsp_model.cli import what_ros_lacks
 from stsp_model.threads import network_threads
@@ -116,8 +116,7 @@ def _measure(options: argparse.Namespace, parts: list[str]) -> dict[str, Any]:
                 epe_seconds[key] = min(stage.p50, epe_seconds.get(key, stage.p50))
     if FLOOR in parts:
         counts = sorted({version.threads for version in versions})
-        machines = [measure_machine(count, options.device) for count in counts]
-        needs = [measure_need(model, counts[0], options.device) for model in options.model]
+        machines, needs = measure_floor(options.model, counts, options.device)
         print(*report.floor_lines(machines, needs, epe_seconds), sep="\n")
         found["floor"] = {
             "machines": [asdict(machine) for machine in machines],

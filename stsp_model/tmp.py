@@ -18,6 +18,7 @@ TAU = 5  # past poses
 HEADS = 8
 ENCODER_LAYERS = 2
 _AGE_SCALES = (1 / 60, 1 / 15, 1 / 4, 1.0)  # s: from one frame of a fast camera to max_gap and on
+_TYPICAL_MOVE = 0.05  # standing heights, of a joint from one frame to the next
 
 
 @dataclass(frozen=True)
@@ -36,17 +37,24 @@ class History:
     known: Tensor
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, known: Tensor) -> Tensor:
-    """softmax(Q K^T / sqrt(d)) V with HEADS heads; keys (N, T, WIDTH) that aren't known get 0.
+def _attention(query: Tensor, key: Tensor, known: Tensor) -> Tensor:
+    """softmax(Q K^T / sqrt(d)), (N, HEADS, Q, T); keys (N, T, WIDTH) that aren't known get 0.
 
-    The mask is finite: where nothing is known at all the result is an average, never NaN.
+    The mask is finite: where nothing is known at all every key gets the same, never NaN.
     """
-    query, key, value = (
-        x.unflatten(-1, (HEADS, WIDTH // HEADS)).transpose(1, 2) for x in (query, key, value)
-    )
+    query, key = _heads(query), _heads(key)
     scores = query @ key.transpose(-1, -2) * (WIDTH // HEADS) ** -0.5
-    weights = torch.where(known[:, None, None, :], scores, MASKED).softmax(dim=-1)
-    return (weights @ value).transpose(1, 2).flatten(2)
+    return torch.where(known[:, None, None, :], scores, MASKED).softmax(dim=-1)
+
+
+def _heads(x: Tensor) -> Tensor:
+    """(N, T, WIDTH) to (N, HEADS, T, WIDTH / HEADS)."""
+    return x.unflatten(-1, (HEADS, WIDTH // HEADS)).transpose(1, 2)
+
+
+def _mixed(weights: Tensor, value: Tensor) -> Tensor:
+    """Values (N, T, WIDTH) under each head's weights (N, HEADS, Q, T): (N, Q, WIDTH)."""
+    return (weights @ _heads(value)).transpose(1, 2).flatten(2)
 
 
 class _EncoderLayer(nn.Module):
@@ -64,7 +72,7 @@ class _EncoderLayer(nn.Module):
 
     def forward(self, tokens: Tensor, known: Tensor) -> Tensor:
         query, key, value = self.qkv(self.norm1(tokens)).chunk(3, dim=-1)
-        tokens = tokens + self.out(_attend(query, key, value, known))
+        tokens = tokens + self.out(_mixed(_attention(query, key, known), value))
         return tokens + self.mlp(self.norm2(tokens))
 
 
@@ -84,13 +92,12 @@ class TMP(nn.Module):
         self.to_query = nn.Linear(WIDTH, WIDTH)
         self.to_key = nn.Linear(WIDTH, WIDTH)
         self.to_value = nn.Linear(WIDTH, WIDTH)
-        last = nn.Linear(WIDTH, 6)
-        self.head = nn.Sequential(
-            nn.LayerNorm(2 * WIDTH), nn.Linear(2 * WIDTH, WIDTH), nn.ReLU(), last
-        )
+        self.norm = nn.LayerNorm(2 * WIDTH)
+        self.widen = nn.Linear(2 * WIDTH + 3 * HEADS, WIDTH)
+        self.last = nn.Linear(WIDTH + 3 * HEADS, 6)
         # Training starts from GSR's own pose.
-        nn.init.normal_(last.weight, std=1e-3)
-        nn.init.zeros_(last.bias)
+        nn.init.normal_(self.last.weight, std=1e-3)
+        nn.init.zeros_(self.last.bias)
 
     def forward(
         self, nodes: Tensor, joints: Tensor, log_variance: Tensor, history: History
@@ -102,6 +109,10 @@ class TMP(nn.Module):
         made of the current frame, to those tokens. Eq. 21: the prediction head. A_t alone holds
         history only, so the head sees the query beside it, and it gives a residual on GSR's pose.
 
+        A token holds a whole pose, from which a head shared by all joints can hardly read where
+        its own joint was. So the head also gets that joint's way back to its past places, under
+        the same attention weights: what a smoothing filter would add up.
+
         Args:
             nodes: (N, J, WIDTH) of GSR.
             joints, log_variance: (N, J, 3) GSR's pose, camera axes, units of standing height.
@@ -111,8 +122,14 @@ class TMP(nn.Module):
             joints and log_variance (N, J, 3) in the same units; the arguments themselves, to the
             bit, where nothing of the history is known.
         """
-        attended, query = self._attended(nodes, joints, log_variance, history)
-        residual = self.head(torch.cat([attended, query], dim=-1))
+        weights, value, query = self._attended(nodes, joints, log_variance, history)
+        way = (history.joints - joints.unsqueeze(1)) / _TYPICAL_MOVE  # (N, TAU, J, 3)
+        way = torch.where(history.known[..., None, None], way, 0.0)
+        # (N, J, HEADS, TAU) x (N, J, TAU, 3)
+        back = (weights.transpose(1, 2) @ way.transpose(1, 2)).flatten(2)
+        seen = self.norm(torch.cat([_mixed(weights, value), query], dim=-1))
+        hidden = torch.relu(self.widen(torch.cat([seen, back], dim=-1)))
+        residual = self.last(torch.cat([hidden, back], dim=-1))
         gate = history.known.any(dim=1)[:, None, None]
         residual = torch.where(gate, residual, 0.0)
         moved = joints + residual[..., :3]
@@ -122,7 +139,8 @@ class TMP(nn.Module):
 
     def _attended(
         self, nodes: Tensor, joints: Tensor, log_variance: Tensor, history: History
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Weights (N, HEADS, J, TAU) of eq. 18, values (N, TAU, WIDTH), queries (N, J, WIDTH)."""
         known = history.known
         past = torch.cat([history.joints, torch.exp(0.5 * history.log_variance)], dim=-1).flatten(2)
         age = history.age.unsqueeze(-1) / self.age_scales
@@ -138,4 +156,4 @@ class TMP(nn.Module):
         current = torch.cat([nodes, joints, torch.exp(0.5 * log_variance)], dim=-1)
         query = self.embed_joint(current)
         key, value = self.to_key(tokens), self.to_value(tokens)
-        return _attend(self.to_query(query), key, value, known), query
+        return _attention(self.to_query(query), key, known), value, query

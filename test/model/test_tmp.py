@@ -14,7 +14,7 @@ from stsp_model.tmp import TAU, TMP, History
 def network():
     torch.manual_seed(0)
     network = TMP().eval()
-    nn.init.normal_(network.head[-1].weight, std=0.05)  # as if trained
+    nn.init.normal_(network.last.weight, std=0.05)  # as if trained
     return network
 
 

@@ -24,7 +24,7 @@ def model():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         nn.init.normal_(model.epe.backbone.final_layer.weight, std=0.02)
-        nn.init.normal_(model.lifter.tmp.head[-1].weight, std=0.03)
+        nn.init.normal_(model.lifter.tmp.last.weight, std=0.03)
     return model
 
 

@@ -20,6 +20,7 @@ from stsp_model.evaluation.command import add_command as add_evaluate_command
 from stsp_model.import_weights_command import add_command as add_import_command
 from stsp_model.replay.command import add_command as add_replay_command
 from stsp_model.replay.compare_command import add_command as add_compare_command
+from stsp_model.runtime.command import add_command as add_export_command
 from stsp_model.sources import SourceError
 from stsp_model.synth.command import add_command as add_synth_command
 from stsp_model.training.command import add_command as add_train_command
@@ -113,6 +114,7 @@ def parser() -> argparse.ArgumentParser:
     add_compare_command(commands)
     add_train_command(commands)
     add_import_command(commands)
+    add_export_command(commands)
     return top
 
 

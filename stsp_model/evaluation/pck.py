@@ -21,6 +21,7 @@ from stsp_model.data.samples import ImagePose
 from stsp_model.metrics import pck_2d, torso_lengths
 from stsp_model.network import STSPNet, image_keypoints
 from stsp_model.perception import crops_motion, network_images, person_crops
+from stsp_model.runtime.running import Network
 from stsp_model.skeleton import INDEX, JOINT_COUNT, JOINTS, SIDES
 
 FloatArray = npt.NDArray[np.float64]
@@ -95,7 +96,7 @@ def jittered_box(box: npt.ArrayLike, seed: int, index: int) -> FloatArray:
 
 
 def detect(
-    model: STSPNet,
+    model: STSPNet | Network,
     samples: ImagePoses,
     jitter: int | None = None,
     batch: int = BATCH,
@@ -107,16 +108,19 @@ def detect(
     after the other; only their crops are kept, `batch` at a time.
 
     Args:
-        model: on any device.
+        model: on any device, or on a backend.
         samples: people, each with the image it is in.
         jitter: seed of `jittered_box`; None: the boxes as they are.
         batch: crops that go through the network at once.
         progress: whether to show a progress bar, on a terminal.
     """
+    if not isinstance(model, torch.nn.Module):
+        return _detect(model, torch.device("cpu"), samples, jitter, batch, progress)
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        return _detect(model, samples, jitter, batch, progress)
+        device = next(model.parameters()).device
+        return _detect(model, device, samples, jitter, batch, progress)
     finally:
         for module, training in modes:
             module.training = training
@@ -124,14 +128,18 @@ def detect(
 
 @torch.inference_mode()
 def _detect(
-    model: STSPNet, samples: ImagePoses, jitter: int | None, batch: int, progress: bool
+    model: STSPNet | Network,
+    device: torch.device,
+    samples: ImagePoses,
+    jitter: int | None,
+    batch: int,
+    progress: bool,
 ) -> Detections:
     count = len(samples)
     names: list[str] = []
     target = np.full((count, JOINT_COUNT, 2), np.nan)
     visible = np.zeros((count, JOINT_COUNT), dtype=bool)
     joints, confidence = np.full_like(target, np.nan), np.zeros((count, JOINT_COUNT))
-    device = next(model.parameters()).device
     waiting: list[tuple[int, FloatArray, torch.Tensor, torch.Tensor]] = []
     for i in tqdm(range(count), "images", disable=None if progress else True):
         sample = samples[i]

@@ -104,7 +104,7 @@ def open_network(
     Raises:
         ValueError: naming what does not fit, and the way out.
     """
-    if not isinstance(model, (STSPNet, Exported)):
+    if not isinstance(model, (STSPNet, Exported)) or with_torch.is_folded(model):
         if backend != AUTO or device is not None:
             raise ValueError(f"backend is {backend!r}, but the network is on a backend already")
         return model

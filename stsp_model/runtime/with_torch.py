@@ -35,6 +35,12 @@ def folded(network: STSPNet) -> STSPNet:
     return result.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
+def is_folded(model: object) -> bool:
+    """Whether this is a network that `folded` gave, which is on its backend already."""
+    modules = model.modules() if isinstance(model, STSPNet) else [nn.BatchNorm2d(1)]
+    return not any(isinstance(module, nn.BatchNorm2d) for module in modules)
+
+
 def on_gpu(network: STSPNet, device: torch.device, half: bool) -> RunningNetwork:
     """The network on a GPU, each graph captured for batches of 1, 2, 4, 8 and 16 people."""
     moved = folded(network).to(device)

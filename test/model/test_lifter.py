@@ -26,7 +26,7 @@ def lifter():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         lifter = Lifter(CHANNELS).eval()
-        nn.init.normal_(lifter.tmp.last.weight, std=0.03)
+        nn.init.normal_(lifter.tmp.last.weight, std=0.01)
     return lifter
 
 
@@ -311,7 +311,7 @@ def test_ablated_lifters_run_online_as_offline_and_use_the_past_they_should(tau,
         torch.manual_seed(0)
         lifter = Lifter(CHANNELS, tau=tau, layers=layers).eval()
         if lifter.tmp is not None:
-            nn.init.normal_(lifter.tmp.last.weight, std=0.03)
+            nn.init.normal_(lifter.tmp.last.weight, std=0.01)
     keypoints, boxes = track(14)
     stamps = np.arange(14) / 30
     clip = offline(lifter, keypoints, boxes, stamps)

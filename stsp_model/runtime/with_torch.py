@@ -37,8 +37,9 @@ def folded(network: STSPNet) -> STSPNet:
 
 def is_folded(model: object) -> bool:
     """Whether this is a network that `folded` gave, which is on its backend already."""
-    modules = model.modules() if isinstance(model, STSPNet) else [nn.BatchNorm2d(1)]
-    return not any(isinstance(module, nn.BatchNorm2d) for module in modules)
+    if not isinstance(model, STSPNet):
+        return False
+    return not any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
 
 
 def on_gpu(network: STSPNet, device: torch.device, half: bool) -> RunningNetwork:

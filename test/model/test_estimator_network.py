@@ -7,6 +7,7 @@ from scene import CAMERA, FRAME, OK, person, same
 
 from stsp_model.estimator import PoseEstimator
 from stsp_model.network import Clip, STSPNet
+from stsp_model.runtime import ONNXRUNTIME, TORCH
 from stsp_model.runtime.backends import open_network
 
 
@@ -116,3 +117,10 @@ def test_the_callers_gradients_and_mode_are_left_alone(edge):
         edge.eval()
     assert torch.is_grad_enabled()
     assert all(parameter.requires_grad for parameter in edge.parameters())
+
+
+def test_what_was_put_on_pytorch_stays_there(edge):
+    network = open_network(edge, TORCH)
+    assert PoseEstimator(network).network is network
+    with pytest.raises(ValueError, match="on a backend already"):
+        PoseEstimator(network, backend=ONNXRUNTIME)

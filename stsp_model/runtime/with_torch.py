@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,7 @@ def folded(network: STSPNet) -> STSPNet:
     return result.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def is_folded(model: object) -> bool:
+def is_folded(model: object) -> TypeGuard[STSPNet]:
     """Whether this is a network that `folded` gave, which is on its backend already."""
     if not isinstance(model, STSPNet):
         return False

@@ -118,6 +118,8 @@ def node_lines(names: Sequence[str], results: Sequence[NodeResult]) -> list[str]
         "cores": lambda r: f"{r.cpu:.2f}",
         "memory": lambda r: _megabytes(r.memory),
         "growth": lambda r: _megabytes(r.memory_growth),
+        "collections": lambda r: str(r.collections),
+        "longest": lambda r: _milliseconds(r.longest_collection),
     }
     lines += ["", *_side_by_side("node, ms", names, results, columns)]
     for name, result in zip(names, results, strict=True):

@@ -98,8 +98,8 @@ def open_network(
             backend already is returned as it is, for `auto` and no device.
         backend: of BACKENDS; for auto see `chosen`.
         device: None: where the model is, for an exported one the CPU, or the GPU for TensorRT.
-        half: compute convolutions in 16 bits; None: on GPUs. What was exported is computed in its
-            own precision, except by openvino.
+        half: compute finder and EPE in 16 bits, on GPUs only; None: there. What was exported is
+            computed in its own precision.
 
     Raises:
         ValueError: naming what does not fit, and the way out.
@@ -112,14 +112,12 @@ def open_network(
         device = next(model.parameters()).device
     place = torch.device(device or ("cuda" if backend == TENSORRT else "cpu"))
     name = chosen(backend, place, model)
-    if half and name == ONNXRUNTIME:
-        raise ValueError("onnxruntime computes in 32 bits on CPUs; leave out half, or use openvino")
+    if half and place.type != "cuda":
+        raise ValueError("half is True, which is for GPUs: on a CPU all is computed in 32 bits")
     if name == TORCH:
         assert isinstance(model, STSPNet)
         if place.type == "cuda":
             return with_torch.on_gpu(model, place, half is not False)
-        if half:
-            raise ValueError("torch computes in 32 bits on CPUs; leave out half, or use openvino")
         return with_torch.folded(model)
     if isinstance(model, STSPNet):
         model = exported.export(model, half=name == TENSORRT and half is not False)
@@ -129,7 +127,7 @@ def open_network(
         if name == ONNXRUNTIME:
             return with_onnxruntime.load(graph, content, threads)
         if name == OPENVINO:
-            return with_openvino.load(graph, content, threads, bool(half))
+            return with_openvino.load(graph, content, threads)
         return with_tensorrt.load(graph, content, place)
 
     runs = {graph: run(graph, content) for graph, content in model.files.items()}

@@ -62,8 +62,8 @@ def add_command(commands: Any) -> None:
         help="write a network as ONNX, for ONNX Runtime, OpenVINO, TensorRT and others",
         description=(
             "Write finder.onnx, epe.onnx and lifter.onnx (opset 17) into a folder, which the "
-            "node's parameter model and stsp replay --model take. What goes in and comes out stands in "
-            "docs/performance.md; what the network is, in the files' metadata."
+            "node's parameter model and stsp replay --model take. Inputs and outputs stand "
+            "in docs/performance.md; what the network is, in the files' metadata."
         ),
     )
     command.add_argument(

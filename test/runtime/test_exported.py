@@ -1,0 +1,166 @@
+"""What is exported says what it is, comes back as it was written, and foreign files are refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from stsp_model.cli import main
+from stsp_model.network import PRESETS, STSPNet
+from stsp_model.runtime import exported
+from stsp_model.runtime.backends import load
+from stsp_model.runtime.graphs import EPE, FINDER, GRAPHS, LIFTER, SIGNATURES
+from stsp_model.skeleton import JOINTS
+
+onnx = pytest.importorskip("onnx")
+
+
+def parsed(network, graph):
+    return onnx.load_model_from_string(network.files[graph])
+
+
+def shapes(values):
+    return {
+        value.name: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+        for value in values
+    }
+
+
+def test_the_files_are_valid_and_state_opset_and_names(onnx_files):
+    for graph in GRAPHS:
+        model = parsed(onnx_files, graph)
+        onnx.checker.check_model(model, full_check=True)
+        assert [entry.version for entry in model.opset_import if not entry.domain] == [17]
+        assert tuple(v.name for v in model.graph.input) == SIGNATURES[graph].inputs
+        assert tuple(v.name for v in model.graph.output) == SIGNATURES[graph].outputs
+
+
+def test_the_files_say_what_they_are(edge, onnx_files):
+    told = {entry.key: entry.value for entry in parsed(onnx_files, LIFTER).metadata_props}
+    assert told["preset"] == "edge"
+    assert told["joints"].split() == list(JOINTS)
+    assert told["note"] == edge.note
+    assert told["precision"] == "float32"
+    assert "variance_scale" in told["calibration"]
+    assert (onnx_files.trained, onnx_files.note) == (edge.trained, edge.note)
+
+
+@pytest.mark.parametrize("batch", [0, 1, 3])
+def test_shapes_are_static_but_for_a_free_batch(edge, batch):
+    network = exported.export(edge, batch)
+    first = batch or "people"
+    width, height = edge.input_size
+    for graph in (EPE, LIFTER):
+        inputs = shapes(parsed(network, graph).graph.input)
+        assert {shape[0] for shape in inputs.values()} == {first}
+        assert all(isinstance(side, int) for shape in inputs.values() for side in shape[1:])
+    assert shapes(parsed(network, EPE).graph.input)["crops"] == [first, 3, height, width]
+    history = shapes(parsed(network, LIFTER).graph.input)["past_joints"]
+    assert history == [first, edge.lifter.window, 17, 3]
+    frame = shapes(parsed(network, FINDER).graph.input)["frames"]
+    assert frame == [1, 3, *edge.finder_size[::-1]]
+
+
+def test_exporting_leaves_the_network_alone_and_is_repeatable(onnx_files):
+    network = STSPNet("edge", seed=4).train()
+    first = exported.export(network)
+    assert network.training
+    assert network.epe.training
+    assert exported.export(network).sha256 == first.sha256 != onnx_files.sha256
+
+
+def test_a_folder_comes_back_as_it_was_written(onnx_files, tmp_path):
+    exported.write(onnx_files, tmp_path / "new" / "edge")
+    assert load(tmp_path / "new" / "edge") == onnx_files
+    assert sorted(f.name for f in (tmp_path / "new" / "edge").iterdir()) == [
+        "epe.onnx",
+        "finder.onnx",
+        "lifter.onnx",
+    ]
+
+
+def test_a_preset_is_meant_rather_than_a_folder_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "edge").mkdir()
+    assert isinstance(load("edge"), STSPNet)
+
+
+def cut(content):
+    return content[: len(content) // 3]
+
+
+def foreign(content):
+    model = onnx.load_model_from_string(content)
+    del model.metadata_props[:]
+    return model.SerializeToString()
+
+
+def custom(content):
+    model = onnx.load_model_from_string(content)
+    model.graph.node[0].domain = "org.example"
+    return model.SerializeToString()
+
+
+def elsewhere(content):
+    model = onnx.load_model_from_string(content)
+    entry = model.graph.initializer[0].external_data.add()
+    entry.key, entry.value = "location", "/etc/passwd"
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (cut, "epe.onnx"),
+        (lambda _: b"no onnx at all", "epe.onnx"),
+        (foreign, "no epe of a network"),
+        (custom, "operators of its own .org.example."),
+        (elsewhere, "weights in another file"),
+    ],
+)
+def test_a_bad_file_is_refused_with_the_way_out(damage, reason, onnx_files, tmp_path):
+    exported.write(onnx_files, tmp_path)
+    path = tmp_path / "epe.onnx"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match=reason) as error:
+        exported.read(tmp_path)
+    assert "stsp export" in str(error.value)
+
+
+def test_files_of_two_networks_are_refused(onnx_files, tmp_path):
+    exported.write(onnx_files, tmp_path)
+    other = exported.described(onnx_files, replace(onnx_files.description, note="another"))
+    (tmp_path / "lifter.onnx").write_bytes(other.files[LIFTER])
+    with pytest.raises(ValueError, match="another network"):
+        exported.read(tmp_path)
+
+
+def test_a_folder_without_a_network_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no finder.onnx; .* stsp export"):
+        load(tmp_path)
+
+
+def test_the_command_writes_a_folder(tmp_path, capsys):
+    assert main(["export", "edge", "-o", str(tmp_path / "out")]) == 0
+    network = exported.read(tmp_path / "out")
+    assert network.description.batch == 1
+    assert network.description.input_size == (PRESETS["edge"].crop,) * 2
+    assert "lifter.onnx" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["nosuch"], "neither a preset"),
+        (["edge", "--batch", "-1"], "batch is -1"),
+        (["edge", "--int8"], "--int8 needs --data"),
+        (["edge", "--data", "lspet:x"], "--data serves --int8"),
+        (["edge", "--int8", "--half", "--data", "lspet:x"], "exclude"),
+        (["edge", "--int8", "--data", "lspet:/nowhere"], "/nowhere"),
+    ],
+)
+def test_the_command_says_what_is_wrong(arguments, reason, tmp_path, capsys):
+    assert main(["export", *arguments, "-o", str(tmp_path / "out")]) == 1
+    assert reason in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

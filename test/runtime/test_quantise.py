@@ -1,0 +1,65 @@
+"""EPE in 8 bits: what it costs is measured and stays with it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stsp_model.data.samples import ImagePose
+from stsp_model.runtime import exported
+from stsp_model.runtime.backends import open_network
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+from stsp_model.runtime.quantise import quantised
+
+
+@pytest.fixture(scope="module")
+def people(pictures, child_joints):
+    """The child of the sample bag, in every frame, with its true joints."""
+    found = []
+    for i, (_, image, _) in enumerate(pictures):
+        joints = child_joints[i]
+        box = np.concatenate([joints.min(axis=0), joints.max(axis=0)])
+        found.append(ImagePose(image, joints, np.ones(17, bool), box, str(i)))
+    return found
+
+
+@pytest.fixture(scope="module")
+def result(onnx_files, people):
+    return quantised(onnx_files, people[:20], people[20:])
+
+
+def test_the_cost_is_measured_and_stored(result, onnx_files, tmp_path):
+    network, cost = result
+    assert cost.images == 20
+    assert 0 < cost.before <= 100
+    assert abs(cost.after - cost.before) < 10
+    exported.write(network, tmp_path)
+    description = exported.read(tmp_path).description
+    assert (description.precision, description.accuracy) == ("int8", str(cost))
+    assert f"{cost.after:.2f} % in 8 bits" in description.accuracy
+    assert len(network.files["epe"]) < 0.5 * len(onnx_files.files["epe"])
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_it_runs_and_sees_much_the_same(backend, result, onnx_files, pictures):
+    pytest.importorskip(backend)
+    from stsp_model.estimator import PoseEstimator
+
+    box = np.array([[220.0, 90, 420, 450]])
+    before, after = (
+        PoseEstimator(open_network(network, backend)).step(pictures[0][1], 0.0, boxes=box)
+        for network in (onnx_files, result[0])
+    )
+    off = np.linalg.norm(before[0].joints_2d - after[0].joints_2d, axis=-1)
+    assert 0 < np.median(off) < 3
+
+
+def test_what_is_not_in_32_bits_or_has_nobody_in_it_is_refused(result, onnx_files, people):
+    with pytest.raises(ValueError, match="network is in int8, expected float32"):
+        quantised(result[0], people, people)
+    blank = ImagePose(people[0].image, people[0].joints, people[0].visible, np.zeros(4), "x")
+    with pytest.raises(ValueError, match="nobody"):
+        quantised(onnx_files, [blank], people)

@@ -1,4 +1,4 @@
-"""How many threads the network gets beside a middleware."""
+"""How many threads the network gets beside a middleware, or beside what reads a bag."""
 
 from __future__ import annotations
 
@@ -14,3 +14,11 @@ def network_threads() -> int:
     on two cores one thread answers sooner than two, and far more steadily.
     """
     return min(max(len(os.sched_getaffinity(0)) - 1, 1), _MOST_THREADS)
+
+
+def leave_a_core_free() -> None:
+    """Give PyTorch `network_threads`; OMP_NUM_THREADS, where set, has the last word."""
+    import torch  # takes seconds
+
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(network_threads())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import warnings
 from typing import Any, Protocol
 
@@ -15,7 +14,7 @@ from stsp_model import Camera, Pose, PoseEstimator
 from stsp_model.estimator import warm_up
 from stsp_model.runtime import ONNXRUNTIME, OPENVINO
 from stsp_model.runtime.backends import load, open_network
-from stsp_model.threads import network_threads
+from stsp_model.threads import leave_a_core_free
 from stsp_ros.parameters import Settings
 
 Region = tuple[float, float, float, float]  # x0 y0 x1 y1 px
@@ -64,12 +63,6 @@ def resolved_device(settings: Settings) -> str:
     if settings.backend in (ONNXRUNTIME, OPENVINO):
         return "cpu"
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def leave_a_core_free() -> None:
-    """Give PyTorch `network_threads`; OMP_NUM_THREADS, where set, has the last word."""
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(network_threads())
 
 
 def build_estimator(settings: Settings) -> Estimator:

@@ -23,6 +23,7 @@ def replay(options: argparse.Namespace) -> int:
     from stsp_model.network import PRESETS
     from stsp_model.replay import batch
     from stsp_model.replay.run import Options, ReplayError
+    from stsp_model.threads import leave_a_core_free
 
     out: Path = options.out.resolve()
     try:
@@ -46,6 +47,7 @@ def replay(options: argparse.Namespace) -> int:
             if options.engine == _RAY:
                 coming = batch.on_ray(jobs, how, stop.is_set, bar, options.address)
             else:
+                leave_a_core_free()  # images are decoded while the network works
                 coming = batch.one_by_one(jobs, how, stop.is_set, bar)
             found = {}
             for result in coming:

@@ -35,11 +35,16 @@ International Society of Biomechanics. Norkin & White: Measurement of Joint Moti
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from .skeleton import ANGLES, INDEX, JOINT_COUNT
+
+if TYPE_CHECKING:
+    from .pose import Pose
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -50,6 +55,19 @@ ANGLE_NAMES: tuple[str, ...] = (
 _LEAST_SINE = math.sin(math.radians(10))  # between a direction and the axis it turns about
 # The bones of knee and elbow are those whose bending eq. 16 limits.
 _HINGES = {limit.name: limit for limit in ANGLES}
+
+
+def named_angles(poses: Sequence[Pose]) -> tuple[list[str], FloatArray]:
+    """Names (N,), `<id>/left_knee` and so on, and angles (N,) in radians of everyone seen.
+
+    Unknown angles are NaN; who is lost has none.
+    """
+    from .pose import TrackingState  # with PyTorch
+
+    seen = [pose for pose in poses if pose.tracking_state != TrackingState.TERMINATE]
+    joints = np.array([pose.joints for pose in seen]).reshape(-1, JOINT_COUNT, 3)
+    names = [f"{pose.id}/{name}" for pose in seen for name in ANGLE_NAMES]
+    return names, joint_angles(joints).ravel()
 
 
 def joint_angles(joints: npt.ArrayLike) -> FloatArray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.resources
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,16 +18,19 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
+from .angles import named_angles
 from .messages import MessageTypes
 
 if TYPE_CHECKING:  # it comes with PyTorch, which bags do not need
     from .camera import Camera
+    from .pose import Pose
 
 SKELETONS_TYPE = "stsp/msg/Skeleton3DArray"
 MARKERS_TYPE = "visualization_msgs/msg/MarkerArray"
 IMAGE_TYPE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE_TYPE = "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
+JOINT_STATE_TYPE = "sensor_msgs/msg/JointState"
 
 _BAG_VERSION: Literal[8] = 8  # of metadata.yaml; Humble cannot read 9
 # What may save a bag that was cut off; by whether it is one of SQLite.
@@ -154,6 +157,15 @@ def camera_info(camera: Camera, header: Any) -> Any:
         binning_x=0,
         binning_y=0,
         roi=types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False),
+    )
+
+
+def joint_angles_message(poses: Sequence[Pose], header: Any) -> Any:
+    """The joint angles of everyone seen in one image, as the node publishes them."""
+    names, angles = named_angles(poses)
+    none = np.empty(0)
+    return typestore().types[JOINT_STATE_TYPE](
+        header=header, name=names, position=angles, velocity=none, effort=none
     )
 
 

@@ -18,9 +18,8 @@ from stsp.msg import Keypoint2D, Keypoint3D, Skeleton3D, Skeleton3DArray
 from visualization_msgs.msg import Marker, MarkerArray
 
 from stsp_model import messages
-from stsp_model.angles import ANGLE_NAMES, joint_angles
+from stsp_model.angles import named_angles
 from stsp_model.images import UnknownEncodingError, decode_compressed, decode_image
-from stsp_model.skeleton import JOINT_COUNT
 
 if TYPE_CHECKING:
     from stsp_model import pose
@@ -113,10 +112,5 @@ def joint_angles_message(poses: Sequence[pose.Pose], header: Header) -> JointSta
 
     Unknown angles are NaN; who is lost has none.
     """
-    seen = [pose for pose in poses if pose.tracking_state != Skeleton3D.TRACKING_TERMINATE]
-    angles = joint_angles(np.array([pose.joints for pose in seen]).reshape(-1, JOINT_COUNT, 3))
-    return JointState(
-        header=header,
-        name=[f"{pose.id}/{name}" for pose in seen for name in ANGLE_NAMES],
-        position=array.array("d", angles.ravel()),
-    )
+    names, angles = named_angles(poses)
+    return JointState(header=header, name=names, position=array.array("d", angles))

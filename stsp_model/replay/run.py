@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from stsp_model.bag import (
     CAMERA_INFO_TYPE,
+    JOINT_STATE_TYPE,
     MARKERS_TYPE,
     SKELETONS_TYPE,
     BagError,
@@ -32,6 +33,7 @@ from stsp_model.bag import (
     camera_info_topic,
     header,
     image_topic,
+    joint_angles_message,
     message_types,
 )
 from stsp_model.camera import Camera
@@ -58,7 +60,9 @@ from stsp_model.runtime.exported import Exported
 from stsp_model.runtime.running import Network
 from stsp_model.sources import BagImage, bag_images
 
-SKELETONS_TOPIC, MARKERS_TOPIC = "/stsp/skeletons", "/stsp/markers"  # the live node's
+# The live node's.
+SKELETONS_TOPIC, MARKERS_TOPIC = "/stsp/skeletons", "/stsp/markers"
+ANGLES_TOPIC = "/stsp/joint_angles"
 # What a run's folder holds.
 SKELETONS, RECORD, REPORT, METRICS = "skeletons", "record.npz", "report.html", "metrics.json"
 
@@ -360,6 +364,7 @@ class _Run:
         self._writer = writer
         writer.add_topic(SKELETONS_TOPIC, SKELETONS_TYPE)
         writer.add_topic(MARKERS_TOPIC, MARKERS_TYPE)
+        writer.add_topic(ANGLES_TOPIC, JOINT_STATE_TYPE)
         warm_up(network, options.max_people)
         self._estimator = PoseEstimator(
             network, subject_height=options.subject_height, max_people=options.max_people
@@ -432,6 +437,7 @@ class _Run:
         self._writer.write_message(SKELETONS_TOPIC, log_time, skeletons)
         markers = skeleton_markers(types, poses, own, camera)
         self._writer.write_message(MARKERS_TOPIC, log_time, markers)
+        self._writer.write_message(ANGLES_TOPIC, log_time, joint_angles_message(poses, own))
 
     def _copy(self, image: BagImage) -> None:
         records = [image.record]

@@ -21,9 +21,11 @@ from mcap_ros2.reader import read_ros2_messages
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from stsp_model import PoseEstimator, load_model
+from stsp_model.angles import ANGLE_NAMES, joint_angles
 from stsp_model.bag import IMAGE_TYPE, SKELETONS_TYPE, BagError, BagReader, BagWriter, typestore
 from stsp_model.replay.record import OUTCOMES, read_record
 from stsp_model.replay.run import (
+    ANGLES_TOPIC,
     MARKERS_TOPIC,
     METRICS,
     RECORD,
@@ -130,7 +132,13 @@ def test_the_bag_of_skeletons_is_one_that_others_read(tmp_path: Path) -> None:
     found: dict[str, list[Any]] = {}
     for message in read_ros2_messages(str(file)):  # by the definitions in the file
         found.setdefault(message.channel.topic, []).append(message)
-    assert sorted(found) == [MARKERS_TOPIC, SKELETONS_TOPIC]
+    assert sorted(found) == [ANGLES_TOPIC, MARKERS_TOPIC, SKELETONS_TOPIC]
+    for angles, skeletons in zip(found[ANGLES_TOPIC], found[SKELETONS_TOPIC], strict=True):
+        poses = skeletons.ros_msg.skeletons
+        assert angles.ros_msg.name == [f"{s.id}/{name}" for s in poses for name in ANGLE_NAMES]
+        expected = joint_angles(joints(poses).reshape(-1, JOINT_COUNT, 3)).ravel()
+        np.testing.assert_allclose(angles.ros_msg.position, expected, atol=1e-6)
+        assert angles.ros_msg.header.frame_id == bags.FRAME_ID
     assert [m.log_time_ns for m in found[SKELETONS_TOPIC]] == [s + bags.DELAY for s in stamps(4)]
     assert found[SKELETONS_TOPIC][0].ros_msg.joint_names == list(JOINTS)
     drawn = [marker for m in found[MARKERS_TOPIC] for marker in m.ros_msg.markers]

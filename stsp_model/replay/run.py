@@ -9,9 +9,7 @@ import shutil
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -42,14 +40,14 @@ from stsp_model.drawing import shrink_to_width
 from stsp_model.estimator import LateFrameError, PoseEstimator, Settings, warm_up
 from stsp_model.evaluation.report import plain
 from stsp_model.evaluation.video import TRUTH_TOPIC, true_poses
-from stsp_model.lifter import MAX_GAP
 from stsp_model.markers import skeleton_markers
 from stsp_model.messages import skeletons_message
 from stsp_model.network import STSPNet
 from stsp_model.outcomes import BAD_IMAGE, LATE, PROCESSED, SUPERSEDED
 from stsp_model.pose import Pose, TrackingState
 from stsp_model.replay.charts import PlotlyError
-from stsp_model.replay.live import MEASURED, Live, as_lived, in_stamp_order
+from stsp_model.replay.frames import Frame, in_turn, prepared
+from stsp_model.replay.live import Live
 from stsp_model.replay.record import OUTCOMES, Record, write_record
 from stsp_model.replay.report import write_report
 from stsp_model.replay.scores import scores
@@ -58,7 +56,7 @@ from stsp_model.runtime import AUTO
 from stsp_model.runtime.backends import chosen, load, open_network
 from stsp_model.runtime.exported import Exported
 from stsp_model.runtime.running import Network
-from stsp_model.sources import BagImage, bag_images
+from stsp_model.sources import BagImage
 
 # The live node's.
 SKELETONS_TOPIC, MARKERS_TOPIC = "/stsp/skeletons", "/stsp/markers"
@@ -247,10 +245,10 @@ def replay(
         )
     out.mkdir(parents=True, exist_ok=True)
     damage = None
-    with BagWriter(out / SKELETONS) as writer:
-        run = _Run(options, open_network(model, backend, options.device), writer)
+    with BagWriter(out / SKELETONS) as writer, in_turn(options.live) as later:
+        run = _Run(options, open_network(model, backend, options.device), writer, later)
         with (
-            _prepared(bag, topic, info_topic, options, lambda: run.took) as frames,
+            prepared(bag, topic, info_topic, options.live, lambda: run.took) as frames,
             tqdm(total=count, desc=bag.name, unit=" images", disable=not bar) as progress,
         ):
             began = time.perf_counter()
@@ -283,85 +281,17 @@ def replay(
     return metrics
 
 
-@dataclass(frozen=True)
-class _Frame:
-    """An image of the bag; `pixels`, or why there are none; None where the image is skipped."""
-
-    image: BagImage
-    pixels: npt.NDArray[np.uint8] | str | None
-    seconds: float  # of decoding
-
-
-def _frames(
-    bag: Path,
-    topic: str,
-    info_topic: str | None,
-    options: Options,
-    took: Callable[[], float],
-) -> Generator[_Frame, None, None]:
-    with BagReader(bag) as reader:
-        images = bag_images(reader, topic, info_topic)
-        fates: Iterator[tuple[BagImage, bool]]
-        if options.live is None:
-            fates = ((image, True) for image in in_stamp_order(images, MAX_GAP))
-        elif isinstance(options.live, str):
-            fates = as_lived(images, took)
-        else:
-            each = options.live / 1000
-            fates = as_lived(images, lambda: each)
-        for image, taken in fates:
-            began = time.perf_counter()
-            pixels: npt.NDArray[np.uint8] | str | None = None
-            if taken:
-                try:
-                    pixels = image.decode()
-                except ValueError as error:
-                    pixels = str(error)
-            yield _Frame(image, pixels, time.perf_counter() - began)
-
-
-@contextmanager
-def _prepared(
-    bag: Path,
-    topic: str,
-    info_topic: str | None,
-    options: Options,
-    took: Callable[[], float],
-) -> Iterator[Iterator[_Frame]]:
-    """The frames, each read and decoded by a thread while the one before is worked on.
-
-    Not so in a replay that measures: there the time that work took decides what comes next.
-    """
-    frames = _frames(bag, topic, info_topic, options, took)
-    if options.live == MEASURED:
-        try:
-            yield frames
-        finally:
-            frames.close()
-        return
-    # One thread alone opens, reads and closes the bag: SQLite insists.
-    with ThreadPoolExecutor(1, "stsp_decode") as pool:
-        try:
-            yield _ahead(pool, frames)
-        finally:
-            pool.submit(frames.close).result()
-
-
-def _ahead(pool: ThreadPoolExecutor, frames: Iterator[_Frame]) -> Iterator[_Frame]:
-    coming = pool.submit(next, frames, None)
-    while (frame := coming.result()) is not None:
-        coming = pool.submit(next, frames, None)
-        yield frame
-
-
 class _Run:
-    """What has been made of the bag so far."""
+    """What has been made of the bag so far. Bag and pictures are written `later`."""
 
-    def __init__(self, options: Options, network: Network, writer: BagWriter) -> None:
+    def __init__(
+        self, options: Options, network: Network, writer: BagWriter, later: Callable[..., None]
+    ) -> None:
         self.stamps: list[int] = []
         self.took = 0.0  # s that work on the latest image took
         self._options = options
         self._writer = writer
+        self._later = later
         writer.add_topic(SKELETONS_TOPIC, SKELETONS_TYPE)
         writer.add_topic(MARKERS_TOPIC, MARKERS_TYPE)
         writer.add_topic(ANGLES_TOPIC, JOINT_STATE_TYPE)
@@ -380,14 +310,14 @@ class _Run:
         self._frame_id = ""
         self._copied: Any = None  # the camera info written last
 
-    def process(self, frame: _Frame) -> None:
+    def process(self, frame: Frame) -> None:
         """Do with an image what the node would, and keep what becomes of it."""
         began = time.perf_counter()
         if not self.stamps:
             self._frame_id = frame.image.message.header.frame_id
             self._look_at_info(frame.image)
         if self._options.copy_images:
-            self._copy(frame.image)
+            self._later(self._copy, frame.image)
         outcome, latency, trouble = self._outcome(frame)
         if trouble:
             when = frame.image.stamp / _SECOND
@@ -397,7 +327,7 @@ class _Run:
         self._latencies.append(latency)
         self.took = frame.seconds + time.perf_counter() - began
 
-    def _outcome(self, frame: _Frame) -> tuple[str, float, str]:
+    def _outcome(self, frame: Frame) -> tuple[str, float, str]:
         """What became of it, the seconds of the estimator's step, and what went wrong."""
         if frame.pixels is None:
             return SUPERSEDED, math.nan, ""
@@ -419,18 +349,24 @@ class _Run:
         except ValueError as error:  # too small, too large ...
             return BAD_IMAGE, math.nan, str(error)
         latency = time.perf_counter() - began
-        self._write(image, poses, camera or Camera.guess(width, height))
+        number = len(self.stamps)
+        view = camera or Camera.guess(width, height)
+        self._later(self._write, number, image, pixels, poses, view)
         if self._size == (0, 0):
             self._size, self._K = (width, height), None if camera is None else camera.K
-        number = len(self.stamps)
         for pose in poses:
             if pose.tracking_state == TrackingState.OK:
                 self._people.setdefault(pose.id, []).append((number, pose))
-        if self._options.images:
-            self._pictures[number] = _picture(pixels)
         return PROCESSED, latency, ""
 
-    def _write(self, image: BagImage, poses: Sequence[Pose], camera: Camera) -> None:
+    def _write(
+        self,
+        number: int,
+        image: BagImage,
+        pixels: npt.NDArray[np.uint8],
+        poses: Sequence[Pose],
+        camera: Camera,
+    ) -> None:
         types, log_time = message_types(), image.record.log_time
         own = header(image.stamp, image.message.header.frame_id)
         skeletons = skeletons_message(types, poses, own, math.nan)
@@ -438,6 +374,10 @@ class _Run:
         markers = skeleton_markers(types, poses, own, camera)
         self._writer.write_message(MARKERS_TOPIC, log_time, markers)
         self._writer.write_message(ANGLES_TOPIC, log_time, joint_angles_message(poses, own))
+        if self._options.images:
+            small, _ = shrink_to_width(pixels, _PICTURE_WIDTH)
+            jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _PICTURE_QUALITY])[1]
+            self._pictures[number] = jpeg.tobytes()
 
     def _copy(self, image: BagImage) -> None:
         records = [image.record]
@@ -502,11 +442,6 @@ class _Run:
             truth=true,
         )
         return record, {int(place[i]): jpeg for i, jpeg in self._pictures.items()}, left_out
-
-
-def _picture(pixels: npt.NDArray[np.uint8]) -> bytes:
-    small, _ = shrink_to_width(pixels, _PICTURE_WIDTH)
-    return bytes(cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _PICTURE_QUALITY])[1])
 
 
 def _metrics(

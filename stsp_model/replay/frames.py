@@ -1,0 +1,112 @@
+"""A replay's images, and the threads that read and write while the network works."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stsp_model.bag import BagReader
+from stsp_model.lifter import MAX_GAP
+from stsp_model.replay.live import MEASURED, Live, as_lived, in_stamp_order
+from stsp_model.sources import BagImage, bag_images
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An image of the bag; `pixels`, or why there are none; None where the image is skipped."""
+
+    image: BagImage
+    pixels: npt.NDArray[np.uint8] | str | None
+    seconds: float  # of decoding
+
+
+def _frames(
+    bag: Path,
+    topic: str,
+    info_topic: str | None,
+    live: Live,
+    took: Callable[[], float],
+) -> Generator[Frame, None, None]:
+    with BagReader(bag) as reader:
+        images = bag_images(reader, topic, info_topic)
+        fates: Iterator[tuple[BagImage, bool]]
+        if live is None:
+            fates = ((image, True) for image in in_stamp_order(images, MAX_GAP))
+        elif isinstance(live, str):
+            fates = as_lived(images, took)
+        else:
+            each = live / 1000
+            fates = as_lived(images, lambda: each)
+        for image, taken in fates:
+            began = time.perf_counter()
+            pixels: npt.NDArray[np.uint8] | str | None = None
+            if taken:
+                try:
+                    pixels = image.decode()
+                except ValueError as error:
+                    pixels = str(error)
+            yield Frame(image, pixels, time.perf_counter() - began)
+
+
+@contextmanager
+def prepared(
+    bag: Path,
+    topic: str,
+    info_topic: str | None,
+    live: Live,
+    took: Callable[[], float],
+) -> Iterator[Iterator[Frame]]:
+    """The frames, each read and decoded by a thread while the one before is worked on.
+
+    Not so in a replay that measures: there the time that work took decides what comes next.
+    """
+    frames = _frames(bag, topic, info_topic, live, took)
+    if live == MEASURED:
+        try:
+            yield frames
+        finally:
+            frames.close()
+        return
+    # One thread alone opens, reads and closes the bag: SQLite insists.
+    with ThreadPoolExecutor(1, "stsp_decode") as pool:
+        try:
+            yield _ahead(pool, frames)
+        finally:
+            pool.submit(frames.close).result()
+
+
+def _ahead(pool: ThreadPoolExecutor, frames: Iterator[Frame]) -> Iterator[Frame]:
+    coming = pool.submit(next, frames, None)
+    while (frame := coming.result()) is not None:
+        coming = pool.submit(next, frames, None)
+        yield frame
+
+
+@contextmanager
+def in_turn(live: Live) -> Iterator[Callable[..., None]]:
+    """A function that has a thread call others in turn, while the next image is worked on.
+
+    It waits for the call before, and raises what that raised. Not so in a replay that measures: a
+    node is done with an image when it is published.
+    """
+    if live == MEASURED:
+        yield lambda work, *arguments: work(*arguments)
+        return
+    with ThreadPoolExecutor(1, "stsp_write") as pool:
+        before: Future[None] = pool.submit(lambda: None)
+
+        def later(work: Callable[..., None], *arguments: Any) -> None:
+            nonlocal before
+            before.result()
+            before = pool.submit(work, *arguments)
+
+        yield later
+        before.result()

@@ -1,14 +1,13 @@
-"""A replay's images, and the threads that read and write while the network works."""
+"""A replay's images, read and decoded by a thread while the network works."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -88,25 +87,3 @@ def _ahead(pool: ThreadPoolExecutor, frames: Iterator[Frame]) -> Iterator[Frame]
     while (frame := coming.result()) is not None:
         coming = pool.submit(next, frames, None)
         yield frame
-
-
-@contextmanager
-def in_turn(live: Live) -> Iterator[Callable[..., None]]:
-    """A function that has a thread call others in turn, while the next image is worked on.
-
-    It waits for the call before, and raises what that raised. Not so in a replay that measures: a
-    node is done with an image when it is published.
-    """
-    if live == MEASURED:
-        yield lambda work, *arguments: work(*arguments)
-        return
-    with ThreadPoolExecutor(1, "stsp_write") as pool:
-        before: Future[None] = pool.submit(lambda: None)
-
-        def later(work: Callable[..., None], *arguments: Any) -> None:
-            nonlocal before
-            before.result()
-            before = pool.submit(work, *arguments)
-
-        yield later
-        before.result()

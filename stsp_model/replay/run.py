@@ -46,7 +46,7 @@ from stsp_model.network import STSPNet
 from stsp_model.outcomes import BAD_IMAGE, LATE, PROCESSED, SUPERSEDED
 from stsp_model.pose import Pose, TrackingState
 from stsp_model.replay.charts import PlotlyError
-from stsp_model.replay.frames import Frame, in_turn, prepared
+from stsp_model.replay.frames import Frame, prepared
 from stsp_model.replay.live import Live
 from stsp_model.replay.record import OUTCOMES, Record, write_record
 from stsp_model.replay.report import write_report
@@ -245,8 +245,8 @@ def replay(
         )
     out.mkdir(parents=True, exist_ok=True)
     damage = None
-    with BagWriter(out / SKELETONS) as writer, in_turn(options.live) as later:
-        run = _Run(options, open_network(model, backend, options.device), writer, later)
+    with BagWriter(out / SKELETONS) as writer:
+        run = _Run(options, open_network(model, backend, options.device), writer)
         with (
             prepared(bag, topic, info_topic, options.live, lambda: run.took) as frames,
             tqdm(total=count, desc=bag.name, unit=" images", disable=not bar) as progress,
@@ -282,16 +282,13 @@ def replay(
 
 
 class _Run:
-    """What has been made of the bag so far. Bag and pictures are written `later`."""
+    """What has been made of the bag so far."""
 
-    def __init__(
-        self, options: Options, network: Network, writer: BagWriter, later: Callable[..., None]
-    ) -> None:
+    def __init__(self, options: Options, network: Network, writer: BagWriter) -> None:
         self.stamps: list[int] = []
         self.took = 0.0  # s that work on the latest image took
         self._options = options
         self._writer = writer
-        self._later = later
         writer.add_topic(SKELETONS_TOPIC, SKELETONS_TYPE)
         writer.add_topic(MARKERS_TOPIC, MARKERS_TYPE)
         writer.add_topic(ANGLES_TOPIC, JOINT_STATE_TYPE)
@@ -317,7 +314,7 @@ class _Run:
             self._frame_id = frame.image.message.header.frame_id
             self._look_at_info(frame.image)
         if self._options.copy_images:
-            self._later(self._copy, frame.image)
+            self._copy(frame.image)
         outcome, latency, trouble = self._outcome(frame)
         if trouble:
             when = frame.image.stamp / _SECOND
@@ -349,24 +346,18 @@ class _Run:
         except ValueError as error:  # too small, too large ...
             return BAD_IMAGE, math.nan, str(error)
         latency = time.perf_counter() - began
-        number = len(self.stamps)
-        view = camera or Camera.guess(width, height)
-        self._later(self._write, number, image, pixels, poses, view)
+        self._write(image, poses, camera or Camera.guess(width, height))
         if self._size == (0, 0):
             self._size, self._K = (width, height), None if camera is None else camera.K
+        number = len(self.stamps)
         for pose in poses:
             if pose.tracking_state == TrackingState.OK:
                 self._people.setdefault(pose.id, []).append((number, pose))
+        if self._options.images:
+            self._pictures[number] = _picture(pixels)
         return PROCESSED, latency, ""
 
-    def _write(
-        self,
-        number: int,
-        image: BagImage,
-        pixels: npt.NDArray[np.uint8],
-        poses: Sequence[Pose],
-        camera: Camera,
-    ) -> None:
+    def _write(self, image: BagImage, poses: Sequence[Pose], camera: Camera) -> None:
         types, log_time = message_types(), image.record.log_time
         own = header(image.stamp, image.message.header.frame_id)
         skeletons = skeletons_message(types, poses, own, math.nan)
@@ -374,10 +365,6 @@ class _Run:
         markers = skeleton_markers(types, poses, own, camera)
         self._writer.write_message(MARKERS_TOPIC, log_time, markers)
         self._writer.write_message(ANGLES_TOPIC, log_time, joint_angles_message(poses, own))
-        if self._options.images:
-            small, _ = shrink_to_width(pixels, _PICTURE_WIDTH)
-            jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _PICTURE_QUALITY])[1]
-            self._pictures[number] = jpeg.tobytes()
 
     def _copy(self, image: BagImage) -> None:
         records = [image.record]
@@ -442,6 +429,11 @@ class _Run:
             truth=true,
         )
         return record, {int(place[i]): jpeg for i, jpeg in self._pictures.items()}, left_out
+
+
+def _picture(pixels: npt.NDArray[np.uint8]) -> bytes:
+    small, _ = shrink_to_width(pixels, _PICTURE_WIDTH)
+    return bytes(cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _PICTURE_QUALITY])[1])
 
 
 def _metrics(

@@ -35,7 +35,7 @@ International Society of Biomechanics. Norkin & White: Measurement of Joint Moti
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -89,19 +89,25 @@ def joint_angles(joints: npt.ArrayLike) -> FloatArray:
     down = at("pelvis") - at("thorax")
     right = at("right_hip") - at("left_hip")
     legs = (at("left_ankle") + at("right_ankle")) / 2 - at("pelvis")
-    angles = {"trunk": _turn(down, legs, right)}
+    turned, bent = {"trunk": (down, legs)}, {}
     for side in ("left", "right"):
-        thigh = at(f"{side}_knee") - at(f"{side}_hip")
-        upper_arm = at(f"{side}_elbow") - at(f"{side}_shoulder")
-        angles[f"{side}_hip"] = _turn(down, thigh, right)
-        angles[f"{side}_shoulder"] = _between(down, upper_arm)
+        turned[f"{side}_hip"] = down, at(f"{side}_knee") - at(f"{side}_hip")
+        bent[f"{side}_shoulder"] = down, at(f"{side}_elbow") - at(f"{side}_shoulder")
         for name in (f"{side}_knee", f"{side}_elbow"):
             hinge = _HINGES[name]
             vertex = joints[..., hinge.vertex, :]
-            angles[name] = _between(
-                vertex - joints[..., hinge.start, :], joints[..., hinge.end, :] - vertex
-            )
-    return np.stack([angles[name] for name in ANGLE_NAMES], axis=-1)
+            bent[name] = vertex - joints[..., hinge.start, :], joints[..., hinge.end, :] - vertex
+    # All of a kind at once: a call for each takes a quarter of a millisecond.
+    turns = _turn(*_stacked(turned.values()), right[..., None, :])
+    found = np.concatenate([turns, _between(*_stacked(bent.values()))], axis=-1)
+    names = [*turned, *bent]
+    return np.asarray(found[..., [names.index(name) for name in ANGLE_NAMES]])
+
+
+def _stacked(pairs: Iterable[tuple[FloatArray, FloatArray]]) -> tuple[FloatArray, FloatArray]:
+    """The first of N pairs of vectors (..., 3) as (..., N, 3), and the second."""
+    first, second = zip(*pairs, strict=True)
+    return np.stack(first, axis=-2), np.stack(second, axis=-2)
 
 
 def _unit(vectors: FloatArray) -> FloatArray:

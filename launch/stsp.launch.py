@@ -16,8 +16,9 @@ ARGUMENTS = {
     "image": "Topic of the images (image)",
     "camera_info": "Topic of the camera's calibration (camera_info beside the images)",
     "image_transport": "raw or compressed",
+    "backend": "What runs the network: auto, torch, onnxruntime, openvino or tensorrt",
     "device": "Where the network runs: auto, cpu, cuda, cuda:0 ...",
-    "model": "Preset (edge, base, large) or path of a .safetensors file",
+    "model": "Preset (edge, base, large), path of a .safetensors file or of what stsp export wrote",
     "use_sim_time": "true takes the time from /clock, as when a bag is played with --clock",
     "rviz": "true starts RViz as well",
     "fixed_frame": "Frame that RViz shows everything in: the camera's optical frame or one in tf",
@@ -25,7 +26,7 @@ ARGUMENTS = {
     "too, or for none: processes on different transports may never meet",
     "log_level": "debug, info, warn, error or fatal, of this node alone",
 }
-PARAMETERS = ("image_transport", "device", "model", "use_sim_time")
+PARAMETERS = ("image_transport", "backend", "device", "model", "use_sim_time")
 TOPICS = ("image", "camera_info")
 BOOLEANS = {"true": True, "1": True, "false": False, "0": False, "": False}
 

@@ -54,6 +54,7 @@ def test_every_argument_is_described_and_empty_by_default(launch_file: ModuleTyp
         "image",
         "camera_info",
         "image_transport",
+        "backend",
         "device",
         "model",
         "use_sim_time",

@@ -17,8 +17,10 @@ def network_threads() -> int:
 
 
 def leave_a_core_free() -> None:
-    """Give PyTorch `network_threads`; OMP_NUM_THREADS, where set, has the last word."""
+    """Give PyTorch and OpenCV `network_threads`; OMP_NUM_THREADS has the last word on PyTorch's."""
+    import cv2
     import torch  # takes seconds
 
+    cv2.setNumThreads(network_threads())
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(network_threads())

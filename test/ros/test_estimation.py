@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import cv2
 import pytest
 import torch
 
@@ -13,9 +14,10 @@ from stsp_ros.estimation import leave_a_core_free
 
 @pytest.fixture(autouse=True)
 def _same_threads_afterwards() -> Iterator[None]:
-    before = torch.get_num_threads()
+    before, of_opencv = torch.get_num_threads(), cv2.getNumThreads()
     yield
     torch.set_num_threads(before)
+    cv2.setNumThreads(of_opencv)
 
 
 @pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (4, 3), (16, 4)])
@@ -26,6 +28,7 @@ def test_one_core_stays_free_for_the_middleware(
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(cores)))
     leave_a_core_free()
     assert torch.get_num_threads() == threads
+    assert cv2.getNumThreads() == threads
 
 
 def test_the_users_thread_count_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,84 @@
+"""`stsp bench` from the command line: what it measures, writes and refuses."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from stsp_model import cli
+from stsp_model.bench import run as bench_run
+
+SHORT = ["--warm-up", "3", "--frames", "6", "--rounds", "2", "--threads", "1"]
+
+
+def test_two_backends_side_by_side(tmp_path, capsys):
+    out = tmp_path / "new" / "bench.json"
+    arguments = ["bench", "step", "--backend", "torch", "onnxruntime", "--out", str(out), *SHORT]
+    assert cli.main(arguments) == 0
+    torch, onnx = json.loads(out.read_text())["step"]
+    for found in (torch, onnx):
+        times = found["times"]
+        assert times["step"]["count"] == 6
+        parts = ("find", "crop", "flow", "observe", "lift")
+        assert sum(times[part]["mean"] for part in parts) <= times["step"]["mean"]
+        assert 0 < times["EPE"]["p50"] <= times["observe"]["p50"]
+        assert times["step"]["p50"] <= times["step"]["p99"] <= times["step"]["max"]
+        assert times["step"]["lowest_median"] <= times["step"]["highest_median"]
+        assert found["people"] == 1.0  # the child of the sample bag, never lost
+        assert found["memory_peak"] > 1e8
+    # Each ran on what it was asked to: PyTorch alone runs GSR and TMP one by one.
+    assert {"GSR", "TMP"} <= set(torch["times"])
+    assert "GSR+TMP" in onnx["times"]
+    told = capsys.readouterr().out
+    assert "edge, torch" in told
+    assert "edge, onnxruntime" in told
+
+
+def test_several_people_and_compressed_images(tmp_path):
+    out = tmp_path / "bench.json"
+    arguments = ["--people", "2", "--encoding", "jpeg", "--out", str(out), *SHORT]
+    assert cli.main(["bench", "step", *arguments]) == 0
+    (found,) = json.loads(out.read_text())["step"]
+    assert found["version"]["encoding"] == "jpeg"
+    assert 1.0 <= found["people"] <= 2.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["dance"], "'dance' is none of the parts step, node, floor"),
+        (["step", "--source", "nowhere.mcap"], "nowhere.mcap does not exist"),
+        (["step", "--model", "nowhere.safetensors"], "nowhere.safetensors"),
+        (["step", "--frames", "3", "--rounds", "5"], "3 frames cannot be timed in 5 rounds"),
+        (["step", "--duration", "60"], "--duration is for the node alone"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_with_a_sentence(arguments, said, tmp_path, capsys):
+    out = tmp_path / "bench.json"
+    assert cli.main(["bench", *arguments, "--out", str(out)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("stsp bench: ")
+    assert said in error
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--size", "640"], ["--size", "8x8"], ["--frames", "0"], ["--rate", "-1"]]
+)
+def test_a_wrong_number_shows_the_usage(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["bench", *arguments])
+    assert ended.value.code == 2
+    assert "usage: stsp bench" in capsys.readouterr().err
+
+
+def test_without_ros_the_rest_is_measured_and_the_lack_is_told(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(bench_run, "what_ros_lacks", lambda: "this needs ROS 2")
+    assert cli.main(["bench", "node", "--out", str(tmp_path / "b.json")]) == 1
+    assert "the node cannot be measured: this needs ROS 2" in capsys.readouterr().err
+    assert cli.main(["bench", "--out", str(tmp_path / "b.json"), *SHORT]) == 0
+    found = json.loads((tmp_path / "b.json").read_text())
+    assert {"step", "floor"} < set(found)
+    assert "node" not in found
+    assert "node not measured: this needs ROS 2" in capsys.readouterr().out

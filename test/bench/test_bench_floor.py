@@ -1,0 +1,48 @@
+"""The floor: what is counted of a network, and what follows for a machine."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from stsp_model.bench.floor import Machine, Need, measure_floor
+from stsp_model.bench.floor_child import _traffic
+from stsp_model.network import PRESETS, STSPNet
+
+
+def test_the_floor_is_set_by_arithmetic_or_by_memory_whichever_takes_longer():
+    need = Need("edge", operations=6e9, epe_operations=5e9, weights=2e9, bytes=3e9, shares={})
+    assert need.floor(Machine(1, convolution=3e9, product=1e9, bandwidth=4e9)) == 2.0
+    assert need.floor(Machine(1, convolution=12e9, product=1e9, bandwidth=1e9)) == 2.0
+
+
+def test_traffic_is_each_layers_weights_input_and_output():
+    layers = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2, bias=False))
+    assert _traffic(layers, lambda: layers(torch.zeros(1, 3))) == 4 * (
+        (15 + 5 + 3 + 5) + (10 + 5 + 2)
+    )
+
+
+def test_the_operations_of_epe_are_those_of_its_convolutions_and_little_else():
+    (machine,), (need,) = measure_floor(["edge"], [1], "cpu")
+    convolutions = 0
+
+    def count(layer: nn.Module, _: object, output: torch.Tensor) -> None:
+        nonlocal convolutions
+        assert isinstance(layer, nn.Conv2d)
+        convolutions += 2 * output.numel() * layer.weight[0].numel()
+
+    epe = STSPNet("edge").eval().epe
+    for module in epe.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(count)
+    side = PRESETS["edge"].crop
+    epe(torch.zeros(1, 3, side, side), torch.zeros(1, 1, side // 4, side // 4))
+    assert convolutions < need.epe_operations < 1.02 * convolutions
+    assert need.epe_operations < need.operations
+    assert need.weights < need.bytes
+    assert sum(need.shares.values()) == pytest.approx(1)
+    assert need.shares["convolutions"] > 0.2
+    assert machine.convolution > 1e9
+    assert machine.bandwidth > 1e8

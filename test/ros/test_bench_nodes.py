@@ -1,0 +1,43 @@
+"""The node's part of `stsp bench`, over real DDS: every frame is accounted for."""
+
+from __future__ import annotations
+
+import json
+
+from stsp_model import cli
+
+
+def test_two_nodes_side_by_side(tmp_path):
+    out = tmp_path / "bench.json"
+    arguments = ["--warm-up", "10", "--frames", "20", "--rounds", "2", "--rate", "20"]
+    arguments += ["--encoding", "bgr8", "jpeg", "--threads", "1", "--backend", "onnxruntime"]
+    assert cli.main(["bench", "node", "--out", str(out), *arguments]) == 0
+    for found in json.loads(out.read_text())["node"]:
+        assert found["published"] == 10 + 2 * (10 + 10)
+        counted = found["processed"] + sum(found["dropped"].values()) + found["lost"]
+        assert found["unexplained"] == found["published"] - counted == 0
+        assert found["processed"] > 0
+        assert found["with_person"] > 0
+        times = found["times"]
+        parts = ("wait", "decode", "step", "messages", "publish")
+        assert sum(times[part]["mean"] for part in parts) <= times["all"]["mean"] * 1.0001
+        assert times["all"]["p50"] <= times["stamp to publication"]["p50"]
+        assert 0 < found["times"]["EPE"]["p50"] <= times["step"]["p50"]
+
+
+def test_a_long_run_compares_its_end_with_its_beginning(tmp_path, capsys):
+    out = tmp_path / "bench.json"
+    arguments = ["--warm-up", "5", "--duration", "4", "--rate", "10", "--threads", "1"]
+    assert cli.main(["bench", "node", "--out", str(out), *arguments]) == 0
+    (found,) = json.loads(out.read_text())["node"]
+    assert found["published"] == 5 + 40 + 10
+    assert found["drift"]["seconds"] == 1.0  # a quarter, as there is no minute
+    assert 0 < found["drift"]["first_p99"] < 10
+    assert found["drift"]["first_memory"] > 1e8
+    assert "first and last 1 s" in capsys.readouterr().out
+
+
+def test_a_node_that_does_not_start_is_told_with_its_reason(tmp_path, capsys):
+    arguments = ["--model", "nowhere.safetensors", "--out", str(tmp_path / "bench.json")]
+    assert cli.main(["bench", "node", *arguments]) == 1
+    assert "the node does not start: configure failed: " in capsys.readouterr().err

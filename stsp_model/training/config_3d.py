@@ -186,7 +186,8 @@ class FinetuneConfig:
     def __post_init__(self) -> None:
         within(self, 3, 1000, "frames")
         within(self, 1, 10**5, "validation_clips")
-        within(self, 0, 1, "epe_rate", "moving_share")
+        within(self, 0, 10, "epe_rate")
+        within(self, 0, 1, "moving_share")
         within(self, 0, 0.5, "negative_share")
         within(self, 0, 100, "guard")
         within(self, 0, 1e6, "trajectory", "present", "total")

@@ -22,6 +22,8 @@ def load(graph: str, content: bytes, threads: int) -> Run:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    # Between two calls its threads would spin, and take the cores from the graphs that come next.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 3  # errors; how it optimised the graph is nothing to be warned of
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

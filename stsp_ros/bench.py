@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from stsp_model.bench.child import Child, Message
+from stsp_model.bench.child import BenchError, Child, Message
 from stsp_model.bench.figures import Figure, Version, cpu_share
 from stsp_model.bench.stream import JPEG
 from stsp_ros.domain import claimed_domain, local_environment
@@ -19,6 +19,7 @@ from stsp_ros.domain import claimed_domain, local_environment
 _SETTLING = 10  # frames at the start of each round that are not measured: the finder runs, for one
 _MINUTE = 60.0  # s
 _DROPPED = "dropped: "
+_DEFAULT, _FOR_CAMERA = "default", "camera:"  # values of --transports
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def _start(version: Version, plan: Plan, stack: contextlib.ExitStack) -> _Pair:
         {"parameters": parameters, "frames": frames},
         {
             **environment,
-            **_transports(version.transports),
+            **_transports(version.transports, camera=False),
             "OMP_NUM_THREADS": str(version.threads),
         },
     )
@@ -153,14 +154,25 @@ def _start(version: Version, plan: Plan, stack: contextlib.ExitStack) -> _Pair:
     camera = Child(
         "stsp_ros.bench_camera",
         images,
-        {**environment, **_transports(version.camera_transports or version.transports)},
+        {**environment, **_transports(version.transports, camera=True)},
     )
     stack.enter_context(camera)
     return _Pair(node, camera, [], [], [], [], {})
 
 
-def _transports(value: str) -> dict[str, str]:
-    return {"FASTDDS_BUILTIN_TRANSPORTS": value} if value else {}
+def _transports(value: str, *, camera: bool) -> dict[str, str]:
+    """Environment variables for the camera's or the node's process."""
+    own = value.removeprefix(_FOR_CAMERA)
+    if own == _DEFAULT or (own != value and not camera):
+        return {}
+    if not own.endswith(".xml"):
+        return {"FASTDDS_BUILTIN_TRANSPORTS": own}
+    path = Path(own).resolve()
+    if not path.exists():
+        raise BenchError(f"{path} does not exist")
+    # Jazzy and before know the first of these names, Kilted and later the second.
+    names = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+    return dict.fromkeys(names, str(path))
 
 
 def _play(pair: _Pair, frames: int, rate: float, bar: tqdm[Any]) -> list[Message]:

@@ -89,16 +89,10 @@ def add_command(commands: Any) -> None:
     command.add_argument(
         "--transports",
         nargs="+",
-        default=[""],
+        default=["default"],
         metavar="T",
-        help="FASTDDS_BUILTIN_TRANSPORTS of node and camera, or 'default'",
-    )
-    command.add_argument(
-        "--camera-transports",
-        nargs="+",
-        default=[""],
-        metavar="T",
-        help="the same for the camera alone",
+        help="of Fast DDS: 'default', a profile such as config/fastdds.xml, or what "
+        "FASTDDS_BUILTIN_TRANSPORTS takes; for node and camera, camera:T for the camera alone",
     )
     command.add_argument(
         "--camera-qos",

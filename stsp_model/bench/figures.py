@@ -21,8 +21,7 @@ class Version:
     model: preset or weights file. backend: what runs the network. threads: of the network.
     size: width and height of the images. encoding: in which they come. people: in each of them.
     reliable: whether the camera offers reliable delivery.
-    transports, camera_transports: FASTDDS_BUILTIN_TRANSPORTS of the node's process and of the
-        camera's; empty: as they come.
+    transports: of Fast DDS, see the command's option.
     """
 
     model: str
@@ -32,8 +31,7 @@ class Version:
     encoding: str = BGR8
     people: int = 1
     reliable: bool = True
-    transports: str = ""
-    camera_transports: str = ""
+    transports: str = "default"
 
     def words(self) -> dict[str, str]:
         """What it is, by name."""
@@ -45,8 +43,7 @@ class Version:
             "encoding": self.encoding,
             "people": f"{self.people} {'people' if self.people > 1 else 'person'}",
             "reliable": "reliable" if self.reliable else "best effort",
-            "transports": self.transports or "default transports",
-            "camera_transports": f"camera: {self.camera_transports or 'default transports'}",
+            "transports": _short(self.transports),
         }
 
 
@@ -55,6 +52,13 @@ def names(versions: Sequence[Version]) -> list[str]:
     told = [version.words() for version in versions]
     kinds = [k for k in told[0] if k in ("model", "backend") or len({t[k] for t in told}) > 1]
     return [", ".join(words[kind] for kind in kinds) for words in told]
+
+
+def _short(transports: str) -> str:
+    """Without options and folders."""
+    camera, _, value = transports.rpartition(":")
+    value = value.partition("?")[0].rpartition("/")[2]
+    return f"{camera}: {value}" if camera else value
 
 
 @dataclass(frozen=True)

@@ -41,12 +41,9 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _versions(options: argparse.Namespace, threads: list[int]) -> list[Version]:
-    def transports(values: list[str]) -> list[str]:
-        return ["" if value == "default" else value for value in values]
-
     return [
-        Version(model, backend, count, size, encoding, people, qos == "reliable", both, camera)
-        for model, backend, count, size, encoding, people, qos, both, camera in itertools.product(
+        Version(model, backend, count, size, encoding, people, qos == "reliable", transports)
+        for model, backend, count, size, encoding, people, qos, transports in itertools.product(
             options.model,
             options.backend,
             threads,
@@ -54,8 +51,7 @@ def _versions(options: argparse.Namespace, threads: list[int]) -> list[Version]:
             options.encoding,
             options.people,
             options.camera_qos,
-            transports(options.transports),
-            transports(options.camera_transports),
+            options.transports,
         )
     ]
 
@@ -140,7 +136,7 @@ def _measure(options: argparse.Namespace, parts: list[str]) -> dict[str, Any]:
 
 
 def _without_middleware(version: Version) -> Version:
-    return replace(version, reliable=True, transports="", camera_transports="")
+    return replace(version, reliable=True, transports="default")
 
 
 def _libraries() -> str:

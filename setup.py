@@ -53,7 +53,7 @@ setup(
         "stsp_model.msg": ["*.msg"],
         "stsp_model.replay": ["*.html", "*.js"],
         "stsp_model.training": ["configs/*.yaml", "*.npz"],
-        "stsp_ros": ["py.typed"],
+        "stsp_ros": ["*.xml", "py.typed"],
     },
     install_requires=[
         "numpy>=1.26,<3",

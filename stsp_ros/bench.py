@@ -15,11 +15,13 @@ from stsp_model.bench.child import BenchError, Child, Message
 from stsp_model.bench.figures import Figure, Version, cpu_share
 from stsp_model.bench.stream import JPEG
 from stsp_ros.domain import claimed_domain, local_environment
+from stsp_ros.transports import profile_environment
 
 _SETTLING = 10  # frames at the start of each round that are not measured: the finder runs, for one
 _MINUTE = 60.0  # s
 _DROPPED = "dropped: "
-_DEFAULT, _FOR_CAMERA = "default", "camera:"  # values of --transports
+# In values of --transports.
+_DEFAULT, _FOR_CAMERA, _FOR_NODE = "default", "camera:", "node:"
 
 
 @dataclass(frozen=True)
@@ -162,17 +164,15 @@ def _start(version: Version, plan: Plan, stack: contextlib.ExitStack) -> _Pair:
 
 def _transports(value: str, *, camera: bool) -> dict[str, str]:
     """Environment variables for the camera's or the node's process."""
-    own = value.removeprefix(_FOR_CAMERA)
-    if own == _DEFAULT or (own != value and not camera):
+    own = value.removeprefix(_FOR_CAMERA).removeprefix(_FOR_NODE)
+    others = value.startswith(_FOR_NODE if camera else _FOR_CAMERA)
+    if own == _DEFAULT or others:
         return {}
     if not own.endswith(".xml"):
         return {"FASTDDS_BUILTIN_TRANSPORTS": own}
-    path = Path(own).resolve()
-    if not path.exists():
-        raise BenchError(f"{path} does not exist")
-    # Jazzy and before know the first of these names, Kilted and later the second.
-    names = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
-    return dict.fromkeys(names, str(path))
+    if not Path(own).exists():
+        raise BenchError(f"{own} does not exist")
+    return profile_environment(Path(own))
 
 
 def _play(pair: _Pair, frames: int, rate: float, bar: tqdm[Any]) -> list[Message]:

@@ -22,6 +22,7 @@ from stsp_model.data.errors import DataError
 from stsp_model.sources import Source, open_source
 from stsp_ros.demo_report import Summary, contact_sheet_of, summarise
 from stsp_ros.domain import claimed_domain, local_environment
+from stsp_ros.transports import profile_environment
 
 if TYPE_CHECKING:
     from stsp_model.evaluation.video import Person
@@ -36,13 +37,9 @@ _READY_TIMEOUT = 180.0  # s; the first import of torch from a slow disk takes a 
 _QUIET = 3.0  # s without a new skeleton after which none is expected any more
 _SETTLE_TIMEOUT = 60.0  # s
 _EXIT_TIMEOUT = 6.0  # s; the node itself takes up to 4
-# Fast DDS: large messages over TCP on the local host, in one piece. All processes need the same.
-_TRANSPORTS = (
-    "LARGE_DATA?max_msg_size=2MB&sockets_size=2MB&non_blocking=true&tcp_negotiation_timeout=50"
-)
-# Larger frames travel as JPEG: raw, most of them are replaced before they are through (of 1768x994
-# at 30 Hz and 1088x1920 at 60 Hz, two busy cores received 45 and 15 % raw, 99 and 94 % as JPEG).
-_LARGEST_RAW_FRAME = 2_000_000  # bytes
+# Larger frames travel as JPEG: our profile of Fast DDS has room for five raw ones of this size, and
+# 1920x1080 at 30 Hz arrives whole (docs/performance.md).
+_LARGEST_RAW_FRAME = 7_000_000  # bytes
 _SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl
 
 
@@ -95,7 +92,7 @@ def run(
         environment = {
             **os.environ,
             **local_environment(domain),
-            "FASTDDS_BUILTIN_TRANSPORTS": _TRANSPORTS,
+            **profile_environment(),
         }
         processes = _Processes(outputs.logs, environment)
         stack.callback(processes.end_all)

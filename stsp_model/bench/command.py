@@ -91,8 +91,8 @@ def add_command(commands: Any) -> None:
         nargs="+",
         default=["default"],
         metavar="T",
-        help="of Fast DDS: 'default', a profile such as config/fastdds.xml, or what "
-        "FASTDDS_BUILTIN_TRANSPORTS takes; for node and camera, camera:T for the camera alone",
+        help="of Fast DDS: 'default', a profile such as stsp_ros/fastdds.xml, or what "
+        "FASTDDS_BUILTIN_TRANSPORTS takes; camera:T and node:T are for one of the two",
     )
     command.add_argument(
         "--camera-qos",

@@ -148,7 +148,7 @@ def _start(version: Version, plan: Plan, stack: contextlib.ExitStack) -> _Pair:
         {"parameters": parameters, "frames": frames},
         {
             **environment,
-            **_transports(version.transports, camera=False),
+            **transports(version.transports, camera=False),
             "OMP_NUM_THREADS": str(version.threads),
         },
     )
@@ -156,13 +156,13 @@ def _start(version: Version, plan: Plan, stack: contextlib.ExitStack) -> _Pair:
     camera = Child(
         "stsp_ros.bench_camera",
         images,
-        {**environment, **_transports(version.transports, camera=True)},
+        {**environment, **transports(version.transports, camera=True)},
     )
     stack.enter_context(camera)
     return _Pair(node, camera, [], [], [], [], {})
 
 
-def _transports(value: str, *, camera: bool) -> dict[str, str]:
+def transports(value: str, *, camera: bool) -> dict[str, str]:
     """Environment variables for the camera's or the node's process."""
     own = value.removeprefix(_FOR_CAMERA).removeprefix(_FOR_NODE)
     others = value.startswith(_FOR_NODE if camera else _FOR_CAMERA)

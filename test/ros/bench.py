@@ -34,6 +34,7 @@ from visualization_msgs.msg import MarkerArray
 
 from stsp_model.estimator import Pose, TrackingState
 from stsp_model.skeleton import JOINT_COUNT, PARENTS
+from stsp_ros.diagnostics import FrameTimes
 from stsp_ros.node import PoseNode
 from stsp_ros.spinner import Spinner
 
@@ -283,6 +284,7 @@ class Bench:
         *,
         ros_args: Sequence[str] = (),
         namespace: str | None = None,
+        watch: Callable[[FrameTimes], None] | None = None,
         **parameters: Any,
     ) -> PoseNode:
         """Run a node with this estimator (or factory of one) and these parameters."""
@@ -290,6 +292,7 @@ class Bench:
         factory = (lambda _settings: fake) if isinstance(fake, FakeEstimator) else fake
         node = PoseNode(
             factory,
+            watch,
             context=self._context(),
             namespace=namespace,
             use_global_arguments=False,

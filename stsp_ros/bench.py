@@ -127,7 +127,7 @@ def measure_nodes(versions: Sequence[Version], plan: Plan, progress: bool) -> li
 
 def _start(version: Version, plan: Plan, stack: contextlib.ExitStack) -> _Pair:
     domain = stack.enter_context(claimed_domain())
-    environment = local_environment(domain)
+    environment = local_environment(domain) | _range(version.transports)
     images = {
         "source": str(plan.source),
         "size": version.size,
@@ -160,6 +160,17 @@ def _start(version: Version, plan: Plan, stack: contextlib.ExitStack) -> _Pair:
     )
     stack.enter_context(camera)
     return _Pair(node, camera, [], [], [], [], {})
+
+
+def _range(value: str) -> dict[str, str]:
+    """Where processes look for each other, if not on this host alone.
+
+    Limited to it, Fast DDS's own transports take the place of FASTDDS_BUILTIN_TRANSPORTS.
+    """
+    own = value.removeprefix(_FOR_CAMERA).removeprefix(_FOR_NODE)
+    if own == _DEFAULT or own.endswith(".xml"):
+        return {}
+    return {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"}
 
 
 def transports(value: str, *, camera: bool) -> dict[str, str]:

@@ -104,7 +104,13 @@ def test_rendered_people_are_at_most_three_in_ten(lspet, films):
     type(rendered).__getitem__ = lambda self, index: taken.append(index) or original(self, index)
     try:
         for step in range(6):
-            stage.batches.batch(step, 0, 1)
+            for place in range(config.optimisation.batch):
+                stage.batches._crop(step, place)
+        crops = len(taken)
+        for step in range(60):
+            stage.batches._frame(step, 0)
     finally:
         type(rendered).__getitem__ = original
-    assert 0 < len(taken) <= 0.3 * 6 * config.optimisation.batch
+    assert 0 < crops <= 0.3 * 6 * config.optimisation.batch
+    # Frames are made of 1.8 pictures in the mean.
+    assert 0 < len(taken) - crops <= 0.5 * 60 * 1.8

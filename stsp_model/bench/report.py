@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from stsp_model.bench.figures import Figure
+from stsp_model.bench.figures import Figure, Version, names
 from stsp_model.bench.steps import StepResult
 
 if TYPE_CHECKING:
@@ -74,10 +74,10 @@ def stage_lines(times: Mapping[str, Figure], whole: str) -> list[str]:
     return table(rows)
 
 
-def step_lines(names: Sequence[str], results: Sequence[StepResult]) -> list[str]:
+def step_lines(versions: Sequence[Version], results: Sequence[StepResult]) -> list[str]:
     """Every version's stages, then all versions side by side."""
     lines = []
-    for name, result in zip(names, results, strict=True):
+    for name, result in zip(names(versions), results, strict=True):
         weights = "" if result.trained else ", untrained weights"
         lines += ["", f"{name}: {result.people:.2f} people a frame{weights}"]
         lines += stage_lines(result.times, "decode to markers")
@@ -94,13 +94,13 @@ def step_lines(names: Sequence[str], results: Sequence[StepResult]) -> list[str]
         "growth": lambda r: _megabytes(r.memory_growth),
         "peak": lambda r: _megabytes(r.memory_peak),
     }
-    return [*lines, "", *_side_by_side("step, ms", names, results, columns)]
+    return [*lines, "", *_side_by_side("step, ms", versions, results, columns)]
 
 
-def node_lines(names: Sequence[str], results: Sequence[NodeResult]) -> list[str]:
+def node_lines(versions: Sequence[Version], results: Sequence[NodeResult]) -> list[str]:
     """The same of the nodes."""
     lines = []
-    for name, result in zip(names, results, strict=True):
+    for name, result in zip(names(versions), results, strict=True):
         lines += ["", f"{name}: images at {result.rate:g} Hz"]
         lines += stage_lines(result.times, "arrival to publication")
     columns: dict[str, Callable[[NodeResult], str]] = {
@@ -121,8 +121,8 @@ def node_lines(names: Sequence[str], results: Sequence[NodeResult]) -> list[str]
         "collections": lambda r: str(r.collections),
         "longest": lambda r: _milliseconds(r.longest_collection),
     }
-    lines += ["", *_side_by_side("node, ms", names, results, columns)]
-    for name, result in zip(names, results, strict=True):
+    lines += ["", *_side_by_side("node, ms", versions, results, columns)]
+    for name, result in zip(names(versions), results, strict=True):
         drift = result.drift
         if drift is not None:
             grown = 100 * (drift.last_memory / drift.first_memory - 1)
@@ -138,52 +138,80 @@ def node_lines(names: Sequence[str], results: Sequence[NodeResult]) -> list[str]
 
 def _side_by_side(
     title: str,
-    names: Sequence[str],
+    versions: Sequence[Version],
     results: Sequence[Any],
     columns: Mapping[str, Callable[[Any], str]],
 ) -> list[str]:
     rows = [(title, *columns)]
-    for name, result in zip(names, results, strict=True):
+    for name, result in zip(names(versions), results, strict=True):
         rows.append((name, *(column(result) for column in columns.values())))
     return table(rows)
 
 
 def floor_lines(
-    machines: Sequence[Machine], needs: Sequence[Need], epe_seconds: Mapping[tuple[str, int], float]
+    machines: Sequence[Machine],
+    needs: Sequence[Need],
+    versions: Sequence[Version],
+    steps: Sequence[StepResult],
 ) -> list[str]:
-    """What the machine can do, what the networks ask, and how near EPE comes to it."""
+    """What the machine can do, what the networks ask, and how near EPE came to it."""
+    heads = ("the machine, float32", "convolutions", "products", "memory")
     rows = [
         (
-            f"{machine.threads} thread{'s' if machine.threads > 1 else ''}",
+            _threads(machine.threads),
             f"{machine.convolution / 1e9:.0f} Gop/s",
             f"{machine.product / 1e9:.0f} Gop/s",
             f"{machine.bandwidth / 1e9:.1f} GB/s",
         )
         for machine in machines
     ]
-    heads = ("the machine, float32", "convolutions", "products", "memory")
-    lines = ["", *table([heads, *rows]), ""]
-    needs_heads = ("a crop", "operations", "weights", "layers' traffic", "threads", "floor, ms")
-    rows_of_needs = [(*needs_heads, "EPE, ms", "of the peak")]
-    for need in needs:
-        for machine in machines:
-            seconds = epe_seconds.get((need.model, machine.threads))
-            share = None if seconds is None else need.epe_operations / seconds / machine.convolution
-            rows_of_needs.append(
-                (
-                    need.model,
-                    f"{need.operations / 1e9:.2f} G",
-                    _megabytes(need.weights),
-                    _megabytes(need.bytes),
-                    str(machine.threads),
-                    _milliseconds(need.floor(machine)),
-                    "-" if seconds is None else _milliseconds(seconds),
-                    "-" if share is None else f"{100 * share:.0f} %",
-                )
-            )
-    lines += table(rows_of_needs)
+    lines = ["", *table([heads, *rows])]
+    floors = [f"floor, {_threads(machine.threads)}" for machine in machines]
+    crop_heads = ("a crop", "operations", "EPE's", "weights", "layers' traffic", *floors)
+    wants = [
+        (
+            need.model,
+            f"{need.operations / 1e9:.2f} G",
+            f"{need.epe_operations / 1e9:.2f} G",
+            _megabytes(need.weights),
+            _megabytes(need.bytes),
+            *(f"{_milliseconds(need.floor(machine))} ms" for machine in machines),
+        )
+        for need in needs
+    ]
+    lines += ["", *table([crop_heads, *wants])]
+    reached = [
+        (
+            name,
+            _milliseconds(seconds),
+            f"{speed / 1e9:.0f} Gop/s",
+            f"{100 * speed / machine.convolution:.0f} %",
+        )
+        for name, need, machine, seconds in _epe(machines, needs, versions, steps)
+        for speed in [need.epe_operations / seconds]
+    ]
+    if reached:
+        lines += ["", *table([("EPE, ms", "p50", "speed", "of the peak"), *reached])]
     for need in needs:
         if need.shares:
             told = ", ".join(f"{kind} {100 * share:.0f} %" for kind, share in need.shares.items())
             lines.append(f"{need.model}: PyTorch spends EPE's time on {told}")
     return lines
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'s' if count > 1 else ''}"
+
+
+def _epe(
+    machines: Sequence[Machine],
+    needs: Sequence[Need],
+    versions: Sequence[Version],
+    steps: Sequence[StepResult],
+) -> Iterator[tuple[str, Need, Machine, float]]:
+    """Each version's name, what it needs, what it runs on, and seconds of EPE for one person."""
+    for name, version, step in zip(names(versions), versions, steps, strict=True):
+        need = next(need for need in needs if need.model == version.model)
+        machine = next(machine for machine in machines if machine.threads == version.threads)
+        if version.people == 1 and "EPE" in step.times:
+            yield name, need, machine, step.times["EPE"].p50

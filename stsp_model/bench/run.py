@@ -14,9 +14,9 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from stsp_model.bench import report
-from stsp_model.bench.figures import Version, names
+from stsp_model.bench.figures import Version
 from stsp_model.bench.floor import measure_floor
-from stsp_model.bench.steps import measure_steps
+from stsp_model.bench.steps import StepResult, measure_steps
 from stsp_model.cli import what_ros_lacks
 from stsp_model.threads import network_threads
 
@@ -87,7 +87,8 @@ def _measure(options: argparse.Namespace, parts: list[str]) -> dict[str, Any]:
         "device": options.device,
         "arguments": sys.argv[1:],
     }
-    epe_seconds: dict[tuple[str, int], float] = {}
+    own: list[Version] = []
+    steps: list[StepResult] = []
     if STEP in parts:
         # Of what makes versions, the middleware's settings say nothing here.
         own = list(dict.fromkeys(_without_middleware(version) for version in versions))
@@ -100,20 +101,15 @@ def _measure(options: argparse.Namespace, parts: list[str]) -> dict[str, Any]:
             rounds=options.rounds,
             progress=progress,
         )
-        print(*report.step_lines(names(own), steps), sep="\n")
+        print(*report.step_lines(own, steps), sep="\n")
         found["step"] = [
             {"version": asdict(version), **asdict(result)}
             for version, result in zip(own, steps, strict=True)
         ]
-        for version, result in zip(own, steps, strict=True):
-            stage = result.times.get("EPE", result.times["observe"])
-            if version.people == 1:
-                key = version.model, version.threads
-                epe_seconds[key] = min(stage.p50, epe_seconds.get(key, stage.p50))
     if FLOOR in parts:
         counts = sorted({version.threads for version in versions})
         machines, needs = measure_floor(options.model, counts, options.device)
-        print(*report.floor_lines(machines, needs, epe_seconds), sep="\n")
+        print(*report.floor_lines(machines, needs, own, steps), sep="\n")
         found["floor"] = {
             "machines": [asdict(machine) for machine in machines],
             "needs": [asdict(need) for need in needs],
@@ -127,7 +123,7 @@ def _measure(options: argparse.Namespace, parts: list[str]) -> dict[str, Any]:
             *(options.rate, options.device, options.duration),
         )
         nodes = measure_nodes(versions, plan, progress)
-        print(*report.node_lines(names(versions), nodes), sep="\n")
+        print(*report.node_lines(versions, nodes), sep="\n")
         found["node"] = [
             {"version": asdict(version), **as_json(result)}
             for version, result in zip(versions, nodes, strict=True)

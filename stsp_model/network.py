@@ -66,7 +66,7 @@ PRESETS: dict[str, Preset] = {
     for preset in (
         Preset(
             "edge",
-            HRNetSize((16, 32, 64, 128), 32, 16, layer1_blocks=2, modules=(1, 2, 1), blocks=2),
+            HRNetSize((32, 64, 128, 160), 32, 16, layer1_blocks=2, modules=(1, 1, 1), blocks=2),
             160,
         ),
         Preset("base", HRNetSize((32, 64, 128, 256)), 256),

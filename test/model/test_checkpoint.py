@@ -59,7 +59,7 @@ def test_the_file_says_what_it_is(saved):
     assert description["trained"] == "yes"
     assert description["note"] == "two clips, ten epochs"
     assert description["format_version"] == "1"
-    assert json.loads(description["sizes"])["backbone"]["widths"] == [16, 32, 64, 128]
+    assert json.loads(description["sizes"])["backbone"]["widths"] == [32, 64, 128, 160]
 
 
 def test_sixteen_bit_storage_halves_the_file_and_loads_as_single_precision(model, saved, tmp_path):

@@ -113,7 +113,7 @@ def test_edge_costs_what_two_cores_can_bear():
     width, height = model.finder_size
     frame = torch.zeros(1, 3, height, width)
     cost = multiply_adds(model, one_crop)
-    assert cost <= 0.4e9
+    assert cost <= 0.65e9  # 15 ms of one core; see docs/training.md
     assert multiply_adds(model, lambda: model.find_people(frame)) <= cost
 
 

@@ -112,3 +112,12 @@ def crops_motion(
             before = previous.crop(box, size)
             own[0] = motion_saliency(before, grey, stamp - previous.stamp)
     return motion
+
+
+def still_inputs(
+    image: Image, boxes: FloatArray, size: tuple[int, int], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """What `observe` takes of boxes (N, 4) of a picture that has no frame before it."""
+    cut = person_crops(image, boxes, size)
+    motion = crops_motion(cut, boxes, size, None, 0.0)
+    return network_images(cut, size, device), torch.from_numpy(motion).to(device)

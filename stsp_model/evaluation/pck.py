@@ -20,7 +20,7 @@ from stsp_model.crop import crop_box
 from stsp_model.data.samples import ImagePose
 from stsp_model.metrics import pck_2d, torso_lengths
 from stsp_model.network import STSPNet, image_keypoints
-from stsp_model.perception import crops_motion, network_images, person_crops
+from stsp_model.perception import still_inputs
 from stsp_model.runtime.running import Network
 from stsp_model.skeleton import INDEX, JOINT_COUNT, JOINTS, SIDES
 
@@ -148,10 +148,8 @@ def _detect(
         if _has_extent(sample.box):
             tight = sample.box if jitter is None else jittered_box(sample.box, jitter, i)
             box = crop_box(tight, model.input_size)
-            size = model.input_size
-            cut = person_crops(sample.image, box[None], size)
-            motion = torch.from_numpy(crops_motion(cut, box[None], size, None, 0.0)).to(device)
-            waiting.append((i, box, network_images(cut, size, device), motion))
+            inputs = still_inputs(sample.image, box[None], model.input_size, device)
+            waiting.append((i, box, *inputs))
         if waiting and (len(waiting) == batch or i == count - 1):
             index, boxes, crops, saliency = zip(*waiting, strict=True)
             observation = model.observe(torch.cat(crops), torch.cat(saliency))

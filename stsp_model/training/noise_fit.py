@@ -17,7 +17,7 @@ from stsp_model.crop import crop_box
 from stsp_model.data.samples import BoolArray, FloatArray
 from stsp_model.evaluation.pck import ImagePoses
 from stsp_model.network import STSPNet, image_keypoints
-from stsp_model.perception import crops_motion, network_images, person_crops
+from stsp_model.perception import still_inputs
 from stsp_model.skeleton import FLIP, JOINT_COUNT
 from stsp_model.training.config_3d import LiftConfig, Noise
 from stsp_model.training.config_file import load_config
@@ -58,10 +58,7 @@ def measure(network: STSPNet, people: ImagePoses) -> Errors:
         if not (pose.box[2:] > pose.box[:2]).all():
             continue
         box = crop_box(pose.box, network.input_size)[None]
-        size = network.input_size
-        cut = person_crops(pose.image, box, size)
-        motion = torch.from_numpy(crops_motion(cut, box, size, None, 0.0)).to(device)
-        observation = network.observe(network_images(cut, size, device), motion)
+        observation = network.observe(*still_inputs(pose.image, box, network.input_size, device))
         seen = image_keypoints(observation, torch.from_numpy(box).to(device))
         spread = torch.diagonal(seen.covariance, dim1=-2, dim2=-1).mean(dim=-1).sqrt()
         found.append(seen.joints[0].double().cpu().numpy())

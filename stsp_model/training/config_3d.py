@@ -116,8 +116,9 @@ class Clips:
 
     frames: per clip; with 1 the skeleton module learns alone, from frames of as many clips.
     rate: [least, most] frames a second. dropped: share of frames that are lost.
-    speed: pace, up or down by this factor. mirrored: left for right. proportions: standard
-    deviation of the logarithm of a factor on every length of the body.
+    speed: pace, up or down by this factor. mirrored: left for right. mixed: with the arms and the
+    head of another motion. proportions: standard deviation of the logarithm of a factor on every
+    length of the body.
     """
 
     frames: int
@@ -125,6 +126,7 @@ class Clips:
     dropped: float
     speed: float
     mirrored: float
+    mixed: float
     proportions: float
 
     def __post_init__(self) -> None:
@@ -133,7 +135,7 @@ class Clips:
         within(self, 4, 240, "rate")
         within(self, 0, 0.9, "dropped")
         within(self, 1, 3, "speed")
-        within(self, 0, 1, "mirrored", "proportions")
+        within(self, 0, 1, "mirrored", "mixed", "proportions")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from stsp_model.skeleton import FLIP
 from stsp_model.training import noise, views
 from stsp_model.training.bodies import Bodies
 from stsp_model.training.config_3d import LiftConfig
-from stsp_model.training.motions import Motions, perform
+from stsp_model.training.motions import Moments, Motions, between, perform, with_arms_of
 from stsp_model.training.plan import generator, places
 
 _LEAST_JOINTS = 3  # with fewer a frame shows nobody
@@ -85,6 +85,7 @@ class LiftBatches:
         ]
         clips, cameras = self.config.clips, self.config.cameras
         uniform = np.stack([rng.random(8 + clips.frames) for rng in generators])
+        arms = np.stack([rng.random(4) for rng in generators])
         lens = np.stack([rng.random(views.UNIFORM) for rng in generators])
         normal = np.stack([rng.standard_normal(views.NORMAL) for rng in generators])
         lengths = np.stack([rng.standard_normal(_LENGTHS) for rng in generators])
@@ -93,8 +94,11 @@ class LiftBatches:
 
         rows = np.minimum((uniform[:, 0] * len(self.bodies)).astype(int), len(self.bodies) - 1)
         bodies = self.bodies[rows].varied(np.exp(clips.proportions * lengths))
-        stamps, frames, share = self._moments(uniform, bodies)
-        joints, pelvis = perform(self.motions, frames, share, bodies)
+        stamps, pace = self._times(uniform, bodies)
+        moments = self._moments(uniform[:, 2], uniform[:, 6], stamps, pace)
+        others = self._moments(arms[:, 1], arms[:, 2], stamps, pace)
+        moments = with_arms_of(moments, others, arms[:, 0] < clips.mixed)
+        joints, pelvis = perform(moments, bodies)
         mirrored = uniform[:, 1] < clips.mirrored
         joints[mirrored] = joints[mirrored][:, :, list(FLIP)] * np.array([-1, 1, 1], "f4")
         pelvis[mirrored] *= np.array([-1, 1, 1], "f4")
@@ -125,37 +129,40 @@ class LiftBatches:
             torch.from_numpy(bodies.height.astype("f4")),
         )
 
-    def _moments(
-        self, uniform: FloatArray, bodies: Bodies
-    ) -> tuple[FloatArray, npt.NDArray[np.int64], FloatArray]:
-        """Stamps (B, T) of the clips, and where in the motions each frame lies.
+    def _times(self, uniform: FloatArray, bodies: Bodies) -> tuple[FloatArray, FloatArray]:
+        """Stamps (B, T) of the clips, s, and the pace (B,) at which the bodies move.
 
         Smaller bodies move faster: time goes with the root of the leg (equal Froude numbers).
         """
-        clips, motions = self.config.clips, self.motions
-        count = clips.frames
-        # A take is chosen by its length, so every captured second is as likely.
-        ends = np.cumsum(motions.durations)
-        chosen = np.searchsorted(ends, uniform[:, 2] * ends[-1], side="right")
-        take = np.minimum(chosen, len(ends) - 1)
+        clips = self.config.clips
         rate = np.exp(np.log(clips.rate[0]) + uniform[:, 3] * np.log(clips.rate[1] / clips.rate[0]))
         pace = clips.speed ** (2 * uniform[:, 4] - 1) / np.sqrt(bodies.leg / _CAPTURED_LEG)
         # Frames arrive at the camera's rate, and some are lost.
         lost = uniform[:, 8:] < clips.dropped * uniform[:, 5, None] * 2
         stamps = np.cumsum((1 + lost) / rate[:, None], axis=1)
         stamps -= stamps[:, :1]
+        return stamps, pace
+
+    def _moments(
+        self, which: FloatArray, start: FloatArray, stamps: FloatArray, pace: FloatArray
+    ) -> Moments:
+        """Stretches of the motions: `which` and `start` (B,), 0..1, choose takes and places."""
+        motions = self.motions
+        # A take is chosen by its length, so every captured second is as likely.
+        ends = np.cumsum(motions.durations)
+        chosen = np.searchsorted(ends, which * ends[-1], side="right")
+        take = np.minimum(chosen, len(ends) - 1)
         # A take shorter than the clip is gone through more slowly.
         pace = np.minimum(pace, motions.durations[take] / np.maximum(stamps[:, -1], 1e-6))
-        start = uniform[:, 6] * (motions.durations[take] - pace * stamps[:, -1])
+        start = start * (motions.durations[take] - pace * stamps[:, -1])
         moments = start[:, None] + pace[:, None] * stamps
-        frames = np.empty((len(take), count), np.int64)
+        frames = np.empty(stamps.shape, np.int64)
         for row, k in enumerate(take):
             first, stop = motions.starts[k], motions.starts[k + 1]
             after = np.searchsorted(motions.stamps[first:stop], moments[row], side="right")
             frames[row] = first + np.clip(after - 1, 0, stop - first - 2)
         gap = motions.stamps[frames + 1] - motions.stamps[frames]
-        share = np.clip((moments - motions.stamps[frames]) / gap, 0, 1)
-        return stamps, frames, share
+        return between(motions, frames, np.clip((moments - motions.stamps[frames]) / gap, 0, 1))
 
     def _boxes(
         self,

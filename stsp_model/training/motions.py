@@ -7,7 +7,7 @@ lengths; any body can then perform it (`perform`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from stsp_model.training.bodies import Bodies
 FrameArray = npt.NDArray[np.float32]
 
 _LIMBS = tuple(i for i, name in enumerate(JOINTS) if name.startswith(("left_", "right_")))
+_ARMS = tuple(i for i, (_, child) in enumerate(BONES) if JOINTS[child].endswith(("elbow", "wrist")))
 _NEEDED = (*_LIMBS, INDEX["thorax"])
 _LEAST_SPAN = 0.5  # s; what is left of a take between frames with missing joints
 _BVH_HEAD = "head"  # the bone whose axes in CMU's rest pose are left, up, ahead
@@ -197,43 +198,74 @@ def _swing(start: FloatArray, end: FloatArray) -> FloatArray:
     return np.eye(3) + skew + skew @ skew / (1 + cosine)
 
 
-def perform(
-    motions: Motions, frames: npt.NDArray[np.int64], share: FloatArray, bodies: Bodies
-) -> tuple[FrameArray, FrameArray]:
-    """Let bodies perform: B bodies, T moments each, between frames of the motions.
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """What B clips of T moments show, (B, T, ...) of the fields of `Motions`; not quite unit."""
+
+    directions: FrameArray
+    chest: FrameArray
+    head: FrameArray
+    pelvis: FrameArray
+
+
+def between(motions: Motions, frames: npt.NDArray[np.int64], share: FloatArray) -> Moments:
+    """The motions between their frames.
 
     Args:
         frames: (B, T) the frame before each moment; the next one must be of the same take.
         share: (B, T) 0..1, how far on to the next frame.
-        bodies: B.
+    """
+
+    def at(values: FrameArray) -> FrameArray:
+        t = share.astype("f4").reshape(*share.shape, *(1,) * (values.ndim - 1))
+        mixed: FrameArray = values[frames] * (1 - t) + values[frames + 1] * t
+        return mixed
+
+    return Moments(*(at(getattr(motions, field.name)) for field in fields(Moments)))
+
+
+def with_arms_of(moments: Moments, others: Moments, rows: BoolArray) -> Moments:
+    """The same, but in the clips `rows` (B,) arms and head move as in `others`.
+
+    They keep their way relative to the chest, so that any two motions go together.
+    """
+    chest, other = (_normal(part.chest[rows]) for part in (moments, others))
+    turn = np.swapaxes(other, -1, -2) @ chest  # rows of axes: from the other chest to this one
+    directions, head = moments.directions.copy(), moments.head.copy()
+    swung = directions[rows]
+    swung[:, :, _ARMS] = others.directions[rows][:, :, _ARMS] @ turn
+    directions[rows] = swung
+    head[rows] = others.head[rows] @ turn
+    return replace(moments, directions=directions, head=head)
+
+
+def perform(moments: Moments, bodies: Bodies) -> tuple[FrameArray, FrameArray]:
+    """Let bodies, one for each clip, perform.
 
     Returns:
         joints (B, T, 17, 3) from the pelvis, and the pelvis (B, T, 3); shares of standing height,
         y up.
     """
-
-    def between(values: FrameArray) -> FrameArray:
-        t = share.astype("f4").reshape(*share.shape, *(1,) * (values.ndim - 1))
-        mixed: FrameArray = values[frames] * (1 - t) + values[frames + 1] * t
-        return mixed
-
-    directions = between(motions.directions)
-    directions /= np.maximum(np.linalg.norm(directions, axis=-1, keepdims=True), 1e-6)
-    bones = directions * bodies.lengths[:, None, :, None].astype("f4")
-    joints = np.zeros((*frames.shape, JOINT_COUNT, 3), "f4")
+    bones = _normal(moments.directions) * bodies.lengths[:, None, :, None].astype("f4")
+    joints = np.zeros((*bones.shape[:2], JOINT_COUNT, 3), "f4")
     for bone, (parent, child) in enumerate(BONES):
         joints[:, :, child] = joints[:, :, parent] + bones[:, :, bone]
     # The neck turns half as far as the head does.
-    head, chest = between(motions.head), between(motions.chest)
-    neck = _placed(bodies.neck, head + chest)
+    neck = _placed(bodies.neck, moments.head + moments.chest)
     for name, place in (("nose", bodies.nose), ("head_top", bodies.head_top)):
-        joints[:, :, INDEX[name]] = joints[:, :, INDEX["thorax"]] + neck + _placed(place, head)
+        joints[:, :, INDEX[name]] = joints[:, :, INDEX["thorax"]] + neck
+        joints[:, :, INDEX[name]] += _placed(place, moments.head)
     leg = (bodies.leg / bodies.height).astype("f4")
-    return joints, between(motions.pelvis) * leg[:, None, None]
+    return joints, moments.pelvis * leg[:, None, None]
 
 
 def _placed(place: FloatArray, axes: FrameArray) -> FrameArray:
     """(B, T, 3): places (B, 3) in axes (B, T, 3, 3), whose rows need not have unit length."""
-    axes = axes / np.maximum(np.linalg.norm(axes, axis=-1, keepdims=True), 1e-6)
-    way: FrameArray = np.einsum("bi,btij->btj", place.astype("f4"), axes)
+    way: FrameArray = np.einsum("bi,btij->btj", place.astype("f4"), _normal(axes))
     return way
+
+
+def _normal(vectors: FrameArray) -> FrameArray:
+    """Made to have unit length, along the last axis."""
+    unit: FrameArray = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-6)
+    return unit

@@ -18,7 +18,7 @@ from stsp_model.losses import bone_lengths
 from stsp_model.skeleton import BONES, INDEX, JOINTS
 from stsp_model.training.bodies import children
 from stsp_model.training.lift_batches import LiftBatches
-from stsp_model.training.motions import collect, perform
+from stsp_model.training.motions import between, collect, perform, with_arms_of
 from stsp_model.training.stage_lift import lift_losses
 
 QUIET = replace(
@@ -83,7 +83,7 @@ def test_varied_bodies_keep_their_sides_alike_and_their_height_adds_up(seed):
 def test_limbs_point_where_the_capture_s_do(captures, motions):
     bodies = children()[:1]
     frames = np.arange(20)[None]
-    joints, _ = perform(motions, frames, np.zeros((1, 20)), bodies)
+    joints, _ = perform(between(motions, frames, np.zeros((1, 20))), bodies)
     captured = captures[0].joints[:20]
     for parent, child in BONES:
         name = JOINTS[child]
@@ -97,6 +97,37 @@ def test_limbs_point_where_the_capture_s_do(captures, motions):
     top = joints[0, 0, INDEX["head_top"]] - joints[0, 0, INDEX["thorax"]]
     assert nose[2] > 0.05
     assert top[1] > 0.1 > abs(top[0])
+
+
+def test_mixed_clips_have_the_arms_of_another_motion_on_their_own_chest(motions):
+    def angles(moments):
+        joints, _ = perform(moments, children()[:2])
+        ways = {
+            name: joints[:, :, INDEX[name]] - joints[:, :, INDEX[parent]]
+            for name, parent in (
+                ("left_wrist", "left_elbow"),
+                ("left_elbow", "left_shoulder"),
+                ("left_knee", "left_hip"),
+            )
+        }
+        up = joints[:, :, INDEX["thorax"]] - joints[:, :, INDEX["pelvis"]]
+        arm = ways["left_elbow"] / np.linalg.norm(ways["left_elbow"], axis=-1, keepdims=True)
+        bend = (ways["left_elbow"] * ways["left_wrist"]).sum(axis=-1)
+        lift = (arm * up).sum(axis=-1) / np.linalg.norm(up, axis=-1)
+        return bend, lift, joints
+
+    still = np.zeros((2, 6))
+    frames = np.arange(6)[None] + np.array([[10], [30]])
+    own, others = (between(motions, frames + start, still) for start in (0, 200))
+    mixed = with_arms_of(own, others, np.array([True, False]))
+    got, mine, theirs = (angles(moments) for moments in (mixed, own, others))
+    # Elbows bend and arms rise from the chest as the other's do, legs and trunk stay.
+    np.testing.assert_allclose(got[0][0], theirs[0][0], atol=1e-5)
+    np.testing.assert_allclose(got[1][0], theirs[1][0], atol=1e-4)
+    assert np.abs(got[1][0] - mine[1][0]).max() > 0.01
+    trunk = [INDEX[n] for n in ("left_knee", "right_ankle", "thorax", "left_shoulder")]
+    np.testing.assert_allclose(got[2][0][:, trunk], mine[2][0][:, trunk], atol=1e-6)
+    np.testing.assert_array_equal(got[2][1], mine[2][1])
 
 
 def test_motions_stand_upright_whatever_their_axes(captures):

@@ -163,6 +163,8 @@ class FinetuneConfig:
     """Stage finetune: all modules on video with 3D, half of every batch real images.
 
     frames: per clip of video; `optimisation.batch` counts crops, half of them in clips.
+    motion_clips: of motion capture in a batch where such data is given, made as the preset's own
+    configuration of stage lift says.
     validation_clips: rendered clips to select by, at most. negative_share, moving_share: of the
     real crops, see EPEConfig. epe_rate: the keypoint module's learning rate over the others'.
     guard: points of selection PCK that may be lost before it is stopped. trajectory: weight of
@@ -173,6 +175,7 @@ class FinetuneConfig:
     stage: str
     optimisation: Optimisation
     frames: int
+    motion_clips: int
     validation_clips: int
     negative_share: float
     moving_share: float
@@ -187,7 +190,7 @@ class FinetuneConfig:
 
     def __post_init__(self) -> None:
         within(self, 3, 1000, "frames")
-        within(self, 1, 10**5, "validation_clips")
+        within(self, 1, 10**5, "motion_clips", "validation_clips")
         within(self, 0, 10, "epe_rate")
         within(self, 0, 1, "moving_share")
         within(self, 0, 0.5, "negative_share")

@@ -1,4 +1,4 @@
-"""The batches of stage finetune: half real images, half clips of rendered video with 3D."""
+"""The batches of stage finetune: as many real images as rendered ones, and motion capture."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from stsp_model.training.epe_batches import (
     stack_crops,
     usable,
 )
+from stsp_model.training.lift_batches import LiftBatch, LiftBatches
 from stsp_model.training.plan import generator, item, places
 
 _LEAST_JOINTS = 3  # with fewer a frame shows nobody
@@ -60,10 +61,11 @@ class ClipBatch(NamedTuple):
 
 
 class FinetuneBatch(NamedTuple):
-    """A batch of stage finetune."""
+    """A batch of stage finetune: real images, rendered video and, if there is any, mere motion."""
 
     crops: Crops
     clips: ClipBatch
+    motion: LiftBatch | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,12 +207,14 @@ class FinetuneBatches:
     Args:
         config: of the stage.
         real: people in images; clips: rendered.
+        motion: of motion capture, or None.
         side: of the crops.
     """
 
     config: FinetuneConfig
     real: People
     clips: Clips
+    motion: LiftBatches | None
     side: int
 
     @property
@@ -226,6 +230,7 @@ class FinetuneBatches:
         return FinetuneBatch(
             stack_crops([self._crop(step, place) for place in places(crops, part, parts)]),
             ClipBatch(*(torch.cat(fields) for fields in zip(*tracks, strict=True))),
+            self.motion.batch(step, part, parts) if self.motion is not None else None,
         )
 
     def _crop(self, step: int, place: int) -> Crop:

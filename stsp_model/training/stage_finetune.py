@@ -17,9 +17,11 @@ from stsp_model.metrics import mpjpe, n_mpjpe
 from stsp_model.network import STSPNet, image_keypoints
 from stsp_model.training.calibrate import calibrate_chain, calibrate_keypoints, footage_of
 from stsp_model.training.config import ConfigError
-from stsp_model.training.config_3d import FinetuneConfig
+from stsp_model.training.config_3d import FinetuneConfig, LiftConfig
+from stsp_model.training.config_file import load_config
 from stsp_model.training.datasets import (
     IMAGES,
+    MOTIONS,
     RENDERED,
     SELECTED,
     TRAINED,
@@ -38,7 +40,14 @@ from stsp_model.training.finetune_batches import (
 )
 from stsp_model.training.stage import Group, Losses, Stage
 from stsp_model.training.stage_epe import heatmap_loss, keypoint_scores, rgb
-from stsp_model.training.stage_lift import lift_counts, lift_losses
+from stsp_model.training.stage_lift import (
+    LiftLosses,
+    lift_counts,
+    lift_losses,
+    lift_scores,
+    training_clips,
+    validation_clips,
+)
 
 Data = TypeVar("Data")
 
@@ -52,13 +61,15 @@ class FinetuneLosses(Losses):
         super().__init__()
         self.model = model
         self.config = config
+        self.motion = LiftLosses(model, config.weights.squared)
 
     def counts(self, batch: FinetuneBatch) -> dict[str, Tensor]:
         """See `Losses`."""
-        crops, clips = batch
+        crops, clips, motion = batch
         seen = clips.visible
         return {
             **lift_counts(_known(clips)),
+            **(_of_motion(self.motion.counts(motion)) if motion is not None else {}),
             "heatmap": crops.known.sum() + seen.sum(),
             "present": crops.present.new_tensor(len(crops.present), dtype=torch.long),
             "trajectory": (seen[:, 1:] & seen[:, :-1]).sum(),
@@ -66,11 +77,12 @@ class FinetuneLosses(Losses):
 
     def forward(self, batch: FinetuneBatch) -> dict[str, Tensor]:
         """See `Losses`."""
-        crops, clips = batch
+        crops, clips, motion = batch
         real = len(crops.images)
         images = rgb(torch.cat([crops.images, clips.images.flatten(0, 1)]))
         saliency = torch.cat([crops.saliency, clips.saliency.flatten(0, 1)])
         observation = self.model.observe(images, saliency)
+        of_motion = _of_motion(self.motion(motion)) if motion is not None else {}
         with torch.autocast(images.device.type, enabled=False):
             observation = _changed(observation, lambda x: x.float())
             joints = torch.cat([crops.joints, clips.joints.flatten(0, 1)])
@@ -89,6 +101,7 @@ class FinetuneLosses(Losses):
                 "heatmap": heatmap_loss(observation.heatmaps, joints, known, self.config.heatmaps),
                 "present": presence_loss(observation.present[:real], crops.present),
                 "trajectory": _trajectory(film, clips),
+                **of_motion,
             }
 
     def _lift(self, film: Observation, clips: ClipBatch) -> Lifted:
@@ -123,6 +136,11 @@ def _trajectory(film: Observation, clips: ClipBatch) -> Tensor:
     return trajectory_loss(joints, target, clips.stamps, clips.visible)
 
 
+def _of_motion(values: dict[str, Data]) -> dict[str, Data]:
+    """What concerns motion capture, told from the same of rendered video by its names."""
+    return {f"motion_{name}": value for name, value in values.items()}
+
+
 def _known(clips: ClipBatch) -> Tensor:
     return clips.valid.unsqueeze(-1).expand(clips.visible.shape)
 
@@ -153,7 +171,8 @@ def finetune_stage(
     Args:
         model: to train; its keypoint module and lifter are trained already.
         config: of this stage.
-        data: "FORMAT:PATH" each: images, and "synth:DIR" of split "train".
+        data: "FORMAT:PATH" each: images, "synth:DIR" of split "train", and motion capture, so that
+            the lifter does not forget what stage lift taught it.
         select: to select by: "synth:DIR" of split "validation", and images unless those of `data`
             have a part for it.
 
@@ -163,7 +182,8 @@ def finetune_stage(
     if not model.trained:
         raise ConfigError("finetune goes on from stages epe and lift: give their --weights")
     images, films = of_format(data, IMAGES), of_format(data, (RENDERED,))
-    unknown = [spec for spec in data if spec not in (*images, *films)]
+    captured = of_format(data, MOTIONS)
+    unknown = [spec for spec in data if spec not in (*images, *films, *captured)]
     people = People(tuple(open_training(unknown or images, IMAGES)))
     clips = open_clips(films, TRAINED)
     chosen = of_format(select, (RENDERED,))
@@ -171,19 +191,26 @@ def finetune_stage(
     selection = People(tuple(open_selection(rest, images, IMAGES)))
     held_out = open_clips(chosen, SELECTED)
     side = model.preset.crop
-    batches = FinetuneBatches(config, people, clips, side)
+    motion, motion_to_score = None, []
+    if captured:
+        lift = load_config(config.preset, "lift")
+        assert isinstance(lift, LiftConfig)
+        motion = training_clips(lift, captured, "finetune motion", config.motion_clips)
+        motion_to_score = validation_clips(lift, captured, ())
+    batches = FinetuneBatches(config, people, clips, motion, side)
     steps = config.optimisation.steps_per_epoch
     if not steps:
         steps = max(len(people) // batches.counts[0], 1)
     films_to_score = _validation(held_out, config.validation_clips, side)
     epe, gsr, tmp = config.total
-    own = asdict(config.weights)
     of_tmp = ("corrected", "velocity", "acceleration")
     weights = {
         name: value * (tmp if name in of_tmp else gsr)
-        for name, value in own.items()
+        for name, value in asdict(config.weights).items()
         if name != "squared"
     }
+    if motion is not None:
+        weights |= _of_motion(weights)
     weights |= {
         "heatmap": epe,
         "present": epe * config.present,
@@ -191,7 +218,11 @@ def finetune_stage(
     }
 
     def evaluate(network: STSPNet, epoch: int) -> dict[str, float]:  # noqa: ARG001
-        return {**film_scores(network, films_to_score), **keypoint_scores(network, selection, side)}
+        return {
+            **film_scores(network, films_to_score),
+            **keypoint_scores(network, selection, side),
+            **(_of_motion(lift_scores(network, motion_to_score)) if motion_to_score else {}),
+        }
 
     def calibrate(network: STSPNet) -> None:
         calibrate_keypoints(network, selection)
@@ -207,7 +238,7 @@ def finetune_stage(
         batches=batches,
         steps_per_epoch=steps,
         # Clips come in pairs, with visual features and without.
-        shared=(batches.counts[0], batches.counts[1] // 2),
+        shared=(batches.counts[0], batches.counts[1] // 2, motion.size if motion else 0),
         evaluate=evaluate,
         calibrate=calibrate,
         score="mpjpe_mm",

@@ -150,6 +150,26 @@ def _known(batch: LiftBatch) -> Tensor:
     return batch.valid.unsqueeze(-1).expand(batch.mass.shape)
 
 
+def training_clips(config: LiftConfig, data: Sequence[str], purpose: str, size: int) -> LiftBatches:
+    """Batches of `size` clips of the motions of `data`, "FORMAT:PATH" each, for a purpose."""
+    bodies = children()
+    motions = collect(open_training(data, MOTIONS), bodies.shoulder.mean(axis=0))
+    return LiftBatches(config, motions, bodies, purpose, size)
+
+
+def validation_clips(
+    config: LiftConfig, data: Sequence[str], select: Sequence[str]
+) -> list[LiftBatch]:
+    """The clips to select by, of `select` or else of the parts of `data` that are there for it."""
+    shoulder = children().shoulder.mean(axis=0)
+    motions = collect(open_selection(select, data, MOTIONS), shoulder)
+    # Motions as they were captured.
+    config = replace(config, clips=replace(config.clips, mixed=0.0))
+    size = min(_VALIDATION_BATCH, config.validation_clips)
+    batches = LiftBatches(config, motions, children(validation=True), "lift validation", size)
+    return [batches.batch(number, 0, 1) for number in range(-(-config.validation_clips // size))]
+
+
 def lift_stage(
     model: STSPNet, config: LiftConfig, data: Sequence[str], select: Sequence[str] = ()
 ) -> Stage:
@@ -164,19 +184,12 @@ def lift_stage(
     Raises:
         DataError, ConfigError: what does not fit.
     """
-    bodies, others = children(), children(validation=True)
-    shoulder = bodies.shoulder.mean(axis=0)
-    motions = collect(open_training(data, MOTIONS), shoulder)
-    held_out = collect(open_selection(select, data, MOTIONS), shoulder)
-    batches = LiftBatches(config, motions, bodies, "lift", config.optimisation.batch)
-    size = min(_VALIDATION_BATCH, config.validation_clips)
-    validation = LiftBatches(config, held_out, others, "lift validation", size)
-    count = -(-config.validation_clips // size)
-    clips = [validation.batch(number, 0, 1) for number in range(count)]
+    batches = training_clips(config, data, "lift", config.optimisation.batch)
+    clips = validation_clips(config, data, select)
     steps = config.optimisation.steps_per_epoch
     if not steps:
         seconds = config.clips.frames / float(np.mean(config.clips.rate)) * batches.size
-        steps = max(round(motions.durations.sum() / seconds), 1)
+        steps = max(round(batches.motions.durations.sum() / seconds), 1)
     # Single frames teach the temporal module nothing, and decay would shrink its weights.
     learning = model.lifter.gsr if config.clips.frames == 1 else model.lifter
     return Stage(

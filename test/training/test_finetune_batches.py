@@ -75,7 +75,7 @@ def test_half_of_a_batch_is_real(lspet, films):
 
     config = minisets.finetune_config()
     people = People(tuple(open_training([lspet], IMAGES)))
-    batches = FinetuneBatches(config, people, open_clips([films[0]], TRAINED), 64)
+    batches = FinetuneBatches(config, people, open_clips([films[0]], TRAINED), None, 64)
     batch = batches.batch(0, 0, 1)
     assert len(batch.crops.images) == 8
     assert batch.clips.images.shape[:2] == (2, 4)
@@ -86,7 +86,7 @@ def test_half_of_a_batch_is_real(lspet, films):
 
 def test_clips_that_are_too_short_are_named(films):
     config = replace(minisets.finetune_config(batch=80), frames=20)
-    batches = FinetuneBatches(config, None, open_clips([films[0]], TRAINED), 64)
+    batches = FinetuneBatches(config, None, open_clips([films[0]], TRAINED), None, 64)
     with pytest.raises(DataError, match="shows anybody for 20 frames"):
         batches._clip(0, 0)
     with pytest.raises(DataError, match="no rendered video"):

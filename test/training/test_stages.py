@@ -15,6 +15,7 @@ from stsp_model.training import stage_lift
 from stsp_model.training.config import ConfigError
 from stsp_model.training.lift_batches import lift
 from stsp_model.training.run import train_stage
+from stsp_model.training.stage_finetune import finetune_stage
 
 
 def falls(history, times=1.0):
@@ -100,6 +101,22 @@ def test_stage_finetune_goes_on_from_both(tmp_path, lspet, films):
     # What the whole chain says of itself is calibrated on what it sees.
     assert trained.epe.calibration.tolist() != [0, 1]
     assert (trained.lifter.variance_scale[1:] != 1).all()
+
+
+def test_finetune_with_motion_capture_goes_on_learning_from_it(tmp_path, lspet, films, cmu):
+    model = STSPNet(minisets.TINY)
+    model.trained = True
+    config = minisets.finetune_config(epochs=2, steps_per_epoch=12, learning_rate=0.002)
+    silent = replace(config, total=(0.0, 0.0, 0.0), motion_clips=8)
+    data = [lspet, films[0], cmu]
+    stage = finetune_stage(model, silent, data, [films[1]])
+    assert len(stage.batches.batch(0, 0, 2).motion.joints) == 4
+    history = train_stage(model, replace(config, motion_clips=8), data, tmp_path, [films[1]])
+    assert history[-1]["motion_mpjpe_mm"] < history[0]["motion_mpjpe_mm"]
+    assert stage.weights["motion_frame"] == 0  # weighed as rendered clips are
+    without = finetune_stage(model, config, data[:2], [films[1]])
+    assert without.batches.batch(0, 0, 1).motion is None
+    assert not [name for name in without.weights if name.startswith("motion")]
 
 
 def test_finetune_stops_when_real_images_suffer(tmp_path, lspet, films, monkeypatch):

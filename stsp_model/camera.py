@@ -7,6 +7,7 @@ camera's optical frame: x right, y down, z forward.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +27,9 @@ DISTORTION_LENGTHS: dict[str, tuple[int, ...]] = {
 }
 ASSUMED_FIELD_OF_VIEW_DEG = 60.0
 ROUND_TRIP_PX = 0.5  # a point that does not come back within this has no counterpart
+_CLOSE_PX = 0.01  # nearer than this what OpenCV's iteration finds is good enough
+_NEWTON_STEPS = 12
+_NEWTON_REACH = 0.25  # focal lengths, at most, that one step goes
 MIN_ROOT_JOINTS = 4  # three unknowns and something left over to judge the fit by
 _MIN_RAY_DEPTH = 0.1  # rays further than 84 degrees off the box's centre are taken as that far
 _MIN_SPREAD = 1e-10  # of the normal matrix's determinant: joints within about 1e-5 rad
@@ -130,14 +134,14 @@ class Camera:
             (..., 2) pixels of the pinhole camera K; NaN where no ray in front of the camera
             reaches the point.
         """
-        return self._converted(points, self._to_pinhole, self._to_image)
+        return self._converted(points, self._straightened)
 
     def distort(self, points: npt.ArrayLike) -> FloatArray:
         """The inverse of `undistort`: (..., 2) pixels of the pinhole camera to the image.
 
         NaN for rays so far off the axis that the distortion model no longer holds.
         """
-        return self._converted(points, self._to_image, self._to_pinhole)
+        return self._converted(points, self._bent)
 
     def undistort_boxes(self, boxes: npt.ArrayLike) -> FloatArray:
         """Boxes (..., 4) x0 y0 x1 y1 around where the middles of the edges go."""
@@ -152,7 +156,9 @@ class Camera:
         straight = np.where(np.isnan(straight), edges, straight)
         return np.concatenate([straight.min(axis=-2), straight.max(axis=-2)], axis=-1)
 
-    def _converted(self, points: npt.ArrayLike, there: Any, back: Any) -> FloatArray:
+    def _converted(
+        self, points: npt.ArrayLike, convert: Callable[[FloatArray], FloatArray]
+    ) -> FloatArray:
         points = np.asarray(points, dtype=np.float64)
         if points.ndim < 1 or points.shape[-1] != 2:
             raise ValueError(f"points has shape {points.shape}, expected (..., 2)")
@@ -162,10 +168,42 @@ class Camera:
         known = np.isfinite(flat).all(axis=1)
         result = np.full_like(flat, np.nan)
         if known.any():
-            moved = there(flat[known])
-            error = np.abs(back(moved) - flat[known]).max(axis=1)
-            result[known] = np.where((error < ROUND_TRIP_PX)[:, None], moved, np.nan)
+            result[known] = convert(flat[known])
         return result.reshape(points.shape)
+
+    def _bent(self, points: FloatArray) -> FloatArray:
+        moved = self._to_image(points)
+        return _where_near(self._straightened(moved), points, moved)
+
+    def _straightened(self, points: FloatArray) -> FloatArray:
+        moved = self._to_pinhole(points)
+        left = np.abs(self._to_image(moved) - points).max(axis=1) > _CLOSE_PX
+        if left.any():
+            moved[left] = self._solved(points[left])
+        return moved
+
+    def _solved(self, points: FloatArray) -> FloatArray:
+        """By Newton's method what OpenCV's iteration misses; NaN where there is nothing.
+
+        That one swings between two places where a strong lens bends most, though it can be undone.
+        """
+        centre, focal = self.K[:2, 2], self.K[[0, 1], [0, 1]]
+        moved = points.copy()
+        with np.errstate(all="ignore"):
+            for _ in range(_NEWTON_STEPS):
+                x, y = (self._to_image(moved) - points).T
+                (a, b), (c, d) = (
+                    (self._to_image(moved + side) - self._to_image(moved - side)).T / 2
+                    for side in np.eye(2)
+                )
+                step = np.stack([d * x - c * y, a * y - b * x], axis=1) / (a * d - b * c)[:, None]
+                moved -= np.clip(step, -_NEWTON_REACH * focal, _NEWTON_REACH * focal)
+            # Farther out than where the lens bends rays back the model means nothing.
+            share = np.linspace(0, 1, _NEWTON_STEPS)[:, None, None]
+            way = self._to_image((centre + share * (moved - centre)).reshape(-1, 2)) - centre
+            away = np.linalg.norm(way / focal, axis=-1).reshape(len(share), -1)
+            moved[(np.diff(away, axis=0) <= 0).any(axis=0)] = np.nan
+            return _where_near(self._to_image(moved), points, moved)
 
     def _to_pinhole(self, points: FloatArray) -> FloatArray:
         moved: Any
@@ -191,6 +229,12 @@ class Camera:
             solid = np.concatenate([rays, np.ones((len(rays), 1))], axis=1)
             moved, _ = cv2.projectPoints(solid, np.zeros(3), np.zeros(3), self.K, D)
         return np.asarray(moved, dtype=np.float64)[:, 0]
+
+
+def _where_near(back: FloatArray, points: FloatArray, moved: FloatArray) -> FloatArray:
+    """`moved` (N, 2), NaN where going back does not lead to the points."""
+    near = np.abs(back - points).max(axis=1) < ROUND_TRIP_PX
+    return np.where(near[:, None], moved, np.nan)
 
 
 def rays(points: Tensor, K: Tensor) -> Tensor:

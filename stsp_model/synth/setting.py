@@ -17,6 +17,7 @@ from stsp_model.synth.scene import Prop, Setting, View
 
 _CLEAR = 0.7  # m around the children's ways where nothing stands
 _OCCLUDER_SHARE = 0.35  # of clips with something between camera and child
+_LEAST_SLOPE = 0.1  # of the distance from the axis in the picture over that without distortion
 
 
 def _turn(yaw: float) -> FloatArray:
@@ -172,11 +173,24 @@ def sample_camera(rng: np.random.Generator, width: int, height: int) -> Camera:
     K = np.array([[focal, 0, point[0]], [0, focal * rng.normal(1, 0.005), point[1]], [0, 0, 1]])
     if rng.random() < 1 / 3:
         D = [rng.uniform(-0.3, 0.08), rng.uniform(-0.02, 0.06), *rng.normal(0, 0.001, 2), 0.0]
-        camera = Camera(K, width, height, np.array(D))
-        u, v = np.meshgrid(np.linspace(-1, width, 9), np.linspace(-1, height, 9))
-        if np.isfinite(camera.undistort(np.stack([u, v], axis=-1))).all():
-            return camera
+        corners = np.array([[x, y] for x in (-1, width) for y in (-1, height)])
+        reach = np.linalg.norm((corners - point) / K[[0, 1], [0, 1]], axis=1).max()
+        if _unfolded(D[0], D[1], float(reach)):
+            return Camera(K, width, height, np.array(D))
     return Camera(K, width, height)
+
+
+def _unfolded(k1: float, k2: float, reach: float) -> bool:
+    """Whether a lens shows each direction once, out to `reach` focal lengths in the picture.
+
+    Beyond the radius at which a lens bends rays back, the picture has no direction of its own, and
+    with k2 > 0 it has again farther out: corners alone say too little.
+    """
+    straight = np.linspace(0, 10, 5001)
+    bent = straight * (1 + k1 * straight**2 + k2 * straight**4)
+    slope = np.diff(bent) / np.diff(straight)
+    needed = int(np.argmax(bent >= reach))
+    return bool(bent.max() >= reach and slope[: needed + 1].min() > _LEAST_SLOPE)
 
 
 def _smooth(points: FloatArray, window: int) -> FloatArray:

@@ -61,6 +61,27 @@ def test_a_ray_the_lens_cannot_see_is_nan():
     assert np.isfinite(lens.distort([319.5 + 600 * 0.53, 239.5])).all()
 
 
+def test_a_lens_that_bends_much_is_undone_at_every_pixel():
+    """OpenCV's iteration swings around the answer in a ring of this lens."""
+    K = np.array([[200.0, 0, 130], [0, 200, 128], [0, 0, 1]])
+    lens = Camera(K, 560, 256, np.array([-0.2957, 0.0535, 0, 0, 0]))
+    points = np.stack(np.meshgrid(np.arange(130, 390), [128.0]), axis=-1)
+    straight = lens.undistort(points)
+    radius = (straight[0, :, 0] - 130) / 200
+    bent = radius * (1 - 0.2957 * radius**2 + 0.0535 * radius**4)
+    np.testing.assert_allclose(130 + 200 * bent, points[0, :, 0], atol=1e-3)
+    assert (np.diff(radius) > 0).all()
+    np.testing.assert_allclose(lens.distort(straight), points, atol=1e-3)
+
+
+def test_where_a_lens_folds_the_picture_nothing_is_made_up():
+    """k1 = -0.3 bends rays back from 1.05 focal lengths on, where the picture ends at 0.7."""
+    K = np.array([[200.0, 0, 130], [0, 200, 128], [0, 0, 1]])
+    lens = Camera(K, 560, 256, np.array([-0.3, 0.02, 0, 0, 0]))
+    assert np.isfinite(lens.undistort([130 + 200 * 0.7, 128])).all()
+    assert np.isnan(lens.undistort([130 + 200 * 0.9, 128])).all()
+
+
 @pytest.mark.parametrize("empty", [None, [], [0, 0, 0, 0, 0]])
 def test_without_distortion_points_pass_through(empty):
     lens = Camera(K, 640, 480, empty)

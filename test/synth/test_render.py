@@ -12,10 +12,10 @@ from figures import child_of, dressed
 from stsp_model.camera import Camera
 from stsp_model.skeleton import INDEX, JOINTS
 from stsp_model.synth.body import SEGMENTS, joints, pose
-from stsp_model.synth.render import Renderer, project
+from stsp_model.synth.render import Renderer, camera_rays, project
 from stsp_model.synth.scene import Setting, View, between
 from stsp_model.synth.sensor import Sensor, develop
-from stsp_model.synth.setting import box, look_at
+from stsp_model.synth.setting import box, look_at, sample_camera
 
 SIZE = 96
 CAMERA = Camera(np.array([[110.0, 0, 47.5], [0, 110.0, 47.5], [0, 0, 1]]), SIZE, SIZE)
@@ -200,3 +200,11 @@ def test_noise_grows_with_the_light():
         for level in (0.1, 0.4)
     ]
     assert spreads[1] / spreads[0] == pytest.approx(2, rel=0.1)  # the root of the light
+
+
+@pytest.mark.parametrize("seed", [353, 3216, 27807])
+def test_every_pixel_of_a_drawn_lens_has_a_ray(seed):
+    lens = sample_camera(np.random.default_rng(seed), 256, 256)
+    for shift in (-0.5, 0.5):
+        rays = camera_rays(lens, np.array([shift, shift]))
+        assert np.isfinite(rays).all()

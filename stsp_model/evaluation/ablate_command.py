@@ -42,7 +42,7 @@ def ablate(options: argparse.Namespace) -> int:
         if options.seeds < 1:
             raise DataError(f"seeds is {options.seeds}, expected 1 or more")
         every = _trials(options)
-        out = options.out / f"table{options.table}"
+        out = options.out
         _claim(out, options)
 
         def train(preset: Preset, seed: int, folder: Path) -> STSPNet:
@@ -51,7 +51,9 @@ def ablate(options: argparse.Namespace) -> int:
         results = ablation.run_table(
             options.table, PRESETS[options.preset], range(options.seeds), every, train, out
         )
-        (out / "table.json").write_text(json.dumps(plain(results), indent=1) + "\n", "utf-8")
+        (out / f"table{options.table}.json").write_text(
+            json.dumps(plain(results), indent=1) + "\n", "utf-8"
+        )
     except (DataError, ConfigError, TrainingError, ImportError, ValueError, OSError) as error:
         print(f"stsp ablate: {error}", file=sys.stderr)
         return 1
@@ -116,7 +118,7 @@ def add_command(commands: Any) -> None:
         description=(
             "Train and score the networks of the paper's Table 3 (modules), 4 (past poses) or 5 "
             "(graph layers), each with several seeds, on the lifting part. What is finished is not "
-            "done again. Needs pip install 'stsp-pose[train]'."
+            "done again, nor what two tables share. Needs pip install 'stsp-pose[train]'."
         ),
     )
     command.add_argument("--table", type=int, choices=_TABLES, required=True)

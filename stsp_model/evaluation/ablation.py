@@ -31,11 +31,10 @@ class Row:
     name: str
     changes: Mapping[str, Any]
 
-    @property
-    def folder(self) -> str:
-        """A name for its files."""
-        settings = [f"{key}_{str(value).lower()}" for key, value in self.changes.items()]
-        return "-".join(settings) or "full"
+    def folder(self, preset: Preset) -> str:
+        """A name for its files, that of any other row that makes the same of a preset."""
+        changed = {k: v for k, v in self.changes.items() if getattr(preset, k) != v}
+        return "-".join(f"{k}_{str(v).lower()}" for k, v in changed.items()) or "full"
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,8 @@ def run_table(
 ) -> dict[str, list[Scores]]:
     """Train and score every row of a table with every seed.
 
-    What is finished is in `out` and not done again; there lie all scores by row and seed.
+    What is finished is in `out` and not done again, for another table neither; there lie all
+    scores by row and seed.
 
     Args:
         number_of_table: 3, 4 or 5.
@@ -112,7 +112,7 @@ def run_table(
         changed = replace(preset, **row.changes)
         results[row.name] = []
         for seed in seeds:
-            folder = out / row.folder / f"seed{seed}"
+            folder = out / row.folder(preset) / f"seed{seed}"
             file = folder / SCORES_FILE
             if not file.exists():
                 folder.mkdir(parents=True, exist_ok=True)

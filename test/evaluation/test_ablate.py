@@ -37,7 +37,7 @@ def test_the_tables_vary_what_the_papers_do():
     alone = modules["EPE only (and a per-joint MLP)"]
     assert (alone.tau, alone.graph_layers, alone.context) == (0, 0, False)
     for table in TABLES.values():
-        assert len({row.folder for row in table.rows}) == len(table.rows)
+        assert len({row.folder(EDGE) for row in table.rows}) == len(table.rows)
 
 
 def test_every_row_is_trained_once_per_seed_and_not_again(every, tmp_path):
@@ -58,6 +58,10 @@ def test_every_row_is_trained_once_per_seed_and_not_again(every, tmp_path):
     assert len(asked) == 6
     run_table(5, EDGE, [0, 1, 2], every, train, tmp_path)
     assert asked[6:] == [(1, 2), (2, 2), (3, 2)]
+    # Five past poses are the full network, which is trained already.
+    past = run_table(4, EDGE, [0], every, train, tmp_path)
+    assert len(asked) == 9 + 4
+    assert past["5"][0] == first["2"][0]
 
 
 def test_the_table_shows_mean_and_spread_of_the_seeds():
@@ -97,7 +101,7 @@ def test_a_table_is_trained_and_scored_from_the_command_line(mocap, tmp_path, ca
     code, out, err = ablate(capsys, *arguments)
     assert code == 0, err
     assert "Table 5. Layers of graph attention; 1 seed, no spread" in out
-    results = json.loads((tmp_path / "table5" / "table.json").read_text())
+    results = json.loads((tmp_path / "table5.json").read_text())
     assert list(results) == ["1", "2", "3"]
     assert all(scores["mpjpe"] > 0 for (scores,) in results.values())
     code, again, _ = ablate(capsys, *arguments)  # nothing is trained again

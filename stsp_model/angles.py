@@ -35,7 +35,7 @@ International Society of Biomechanics. Norkin & White: Measurement of Joint Moti
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,8 +53,37 @@ ANGLE_NAMES: tuple[str, ...] = (
     *("left_shoulder", "left_elbow", "right_shoulder", "right_elbow"),
 )
 _LEAST_SINE = math.sin(math.radians(10))  # between a direction and the axis it turns about
-# The bones of knee and elbow are those whose bending eq. 16 limits.
-_HINGES = {limit.name: limit for limit in ANGLES}
+_LEFT_ANKLE, _RIGHT_ANKLE = INDEX["left_ankle"], INDEX["right_ankle"]
+_NEXT, _AFTER = [1, 2, 0], [2, 0, 1]
+
+
+def _bones() -> tuple[list[int], list[int], list[int]]:
+    """Where the bones of all angles start and end, and where in ANGLE_NAMES each angle belongs.
+
+    Firsts of all pairs, then seconds, then the axis through the hips; pairs that turn about that
+    axis come before those that merely bend. Point JOINT_COUNT is the middle of the ankles.
+    """
+    down = INDEX["thorax"], INDEX["pelvis"]
+    pairs = {"trunk": (down, (INDEX["pelvis"], JOINT_COUNT))}
+    for side in ("left", "right"):
+        pairs[f"{side}_hip"] = down, (INDEX[f"{side}_hip"], INDEX[f"{side}_knee"])
+    for side in ("left", "right"):
+        pairs[f"{side}_shoulder"] = down, (INDEX[f"{side}_shoulder"], INDEX[f"{side}_elbow"])
+    # The bones of knee and elbow are those whose bending eq. 16 limits.
+    for limit in (one for one in ANGLES if one.name.endswith(("_knee", "_elbow"))):
+        pairs[limit.name] = (limit.start, limit.vertex), (limit.vertex, limit.end)
+    axis = INDEX["left_hip"], INDEX["right_hip"]
+    bones = [
+        *(first for first, _ in pairs.values()),
+        *(second for _, second in pairs.values()),
+        axis,
+    ]
+    names = list(pairs)
+    return [a for a, _ in bones], [b for _, b in bones], [names.index(n) for n in ANGLE_NAMES]
+
+
+_STARTS, _ENDS, _PLACES = _bones()
+_COUNT, _TURNS = len(ANGLE_NAMES), 3
 
 
 def named_angles(poses: Sequence[Pose]) -> tuple[list[str], FloatArray]:
@@ -83,51 +112,42 @@ def joint_angles(joints: npt.ArrayLike) -> FloatArray:
     if joints.shape[-2:] != (JOINT_COUNT, 3):
         raise ValueError(f"joints has shape {joints.shape}, expected (..., {JOINT_COUNT}, 3)")
 
-    def at(name: str) -> FloatArray:
-        return joints[..., INDEX[name], :]
-
-    down = at("pelvis") - at("thorax")
-    right = at("right_hip") - at("left_hip")
-    legs = (at("left_ankle") + at("right_ankle")) / 2 - at("pelvis")
-    turned, bent = {"trunk": (down, legs)}, {}
-    for side in ("left", "right"):
-        turned[f"{side}_hip"] = down, at(f"{side}_knee") - at(f"{side}_hip")
-        bent[f"{side}_shoulder"] = down, at(f"{side}_elbow") - at(f"{side}_shoulder")
-        for name in (f"{side}_knee", f"{side}_elbow"):
-            hinge = _HINGES[name]
-            vertex = joints[..., hinge.vertex, :]
-            bent[name] = vertex - joints[..., hinge.start, :], joints[..., hinge.end, :] - vertex
+    ankles = joints[..., (_LEFT_ANKLE, _RIGHT_ANKLE), :].mean(axis=-2, keepdims=True)
+    points = np.concatenate([joints, ankles], axis=-2)
     # All of a kind at once: a call for each takes a quarter of a millisecond.
-    turns = _turn(*_stacked(turned.values()), right[..., None, :])
-    found = np.concatenate([turns, _between(*_stacked(bent.values()))], axis=-1)
-    names = [*turned, *bent]
-    return np.asarray(found[..., [names.index(name) for name in ANGLE_NAMES]])
-
-
-def _stacked(pairs: Iterable[tuple[FloatArray, FloatArray]]) -> tuple[FloatArray, FloatArray]:
-    """The first of N pairs of vectors (..., 3) as (..., N, 3), and the second."""
-    first, second = zip(*pairs, strict=True)
-    return np.stack(first, axis=-2), np.stack(second, axis=-2)
+    bones = _unit(points[..., _ENDS, :] - points[..., _STARTS, :])
+    first, second = bones[..., :_COUNT, :], bones[..., _COUNT:-1, :]
+    turns = _turn(first[..., :_TURNS, :], second[..., :_TURNS, :], bones[..., -1:, :])
+    bends = _between(first[..., _TURNS:, :], second[..., _TURNS:, :])
+    return np.concatenate([turns, bends], axis=-1)[..., _PLACES]
 
 
 def _unit(vectors: FloatArray) -> FloatArray:
-    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    lengths = _length(vectors)[..., None]
     return np.divide(vectors, lengths, out=np.full_like(vectors, np.nan), where=lengths > 0)
 
 
+def _cross(first: FloatArray, second: FloatArray) -> FloatArray:
+    """The cross product of vectors (..., 3); NumPy's own looks at every axis first."""
+    product: FloatArray = first[..., _NEXT] * second[..., _AFTER]
+    product -= first[..., _AFTER] * second[..., _NEXT]
+    return product
+
+
+def _length(vectors: FloatArray) -> FloatArray:
+    return np.asarray(np.sqrt((vectors * vectors).sum(-1)))
+
+
 def _between(first: FloatArray, second: FloatArray) -> FloatArray:
-    """The angle (...), 0..pi, between vectors (..., 3)."""
-    first, second = _unit(first), _unit(second)
-    sine = np.linalg.norm(np.cross(first, second), axis=-1)
-    return np.asarray(np.arctan2(sine, (first * second).sum(-1)))
+    """The angle (...), 0..pi, between unit vectors (..., 3)."""
+    return np.asarray(np.arctan2(_length(_cross(first, second)), (first * second).sum(-1)))
 
 
 def _turn(first: FloatArray, second: FloatArray, axis: FloatArray) -> FloatArray:
     """The right-handed angle (...), -pi..pi, about `axis` that takes `first` to `second`."""
-    first, second, axis = _unit(first), _unit(second), _unit(axis)
     # What is left of each across the axis; its length is the sine of the angle between the two.
     across = [v - (v * axis).sum(-1, keepdims=True) * axis for v in (first, second)]
-    sine = (axis * np.cross(*across)).sum(-1)
+    sine = (axis * _cross(*across)).sum(-1)
     turn = np.arctan2(sine, (across[0] * across[1]).sum(-1))
-    defined = np.minimum(*(np.linalg.norm(v, axis=-1) for v in across)) >= _LEAST_SINE
+    defined = np.minimum(*map(_length, across)) >= _LEAST_SINE
     return np.where(defined, turn, np.nan)

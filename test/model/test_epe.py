@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+import scipy.ndimage
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -64,7 +65,8 @@ def test_of_two_modes_the_window_takes_one_and_the_global_form_the_middle():
 def test_windowed_soft_argmax_agrees_with_plain_loops(seed, scale):
     logits = np.random.default_rng(seed).normal(0, scale, (9, 12)).astype(np.float32)
     shares = np.exp(logits.astype(np.float64) - logits.max())
-    row, column = np.unravel_index(logits.argmax(), logits.shape)
+    smooth = scipy.ndimage.gaussian_filter(shares, 1.5, mode="constant", truncate=9)
+    row, column = np.unravel_index(smooth.argmax(), logits.shape)
     inside = [
         (x, y, shares[y, x])
         for y in range(max(row - 3, 0), min(row + 4, 9))
@@ -77,6 +79,13 @@ def test_windowed_soft_argmax_agrees_with_plain_loops(seed, scale):
     np.testing.assert_allclose(mass, weights.sum() / shares.sum(), atol=1e-5)
     expected = np.cov(points.T, aweights=weights, bias=True)
     np.testing.assert_allclose(covariance, expected, atol=1e-2)
+
+
+def test_a_broad_hill_wins_over_a_higher_lone_cell():
+    logits = gaussian(10, 20, 1.5).exp()
+    logits[20, 30] = 1.5
+    joints, _, _ = soft_argmax(logits.clamp_min(1e-9).log())
+    np.testing.assert_allclose(joints, [4 * 10 + 1.5, 4 * 20 + 1.5], atol=0.01)
 
 
 def test_soft_argmax_computes_in_single_precision_from_half():

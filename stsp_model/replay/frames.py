@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +65,8 @@ def prepared(
 ) -> Iterator[Iterator[Frame]]:
     """The frames, each read and decoded by a thread while the one before is worked on.
 
+    The first is under way at once, so that what there is to set up costs no time beside it.
+
     Not so in a replay that measures: there the time that work took decides what comes next.
     """
     frames = _frames(bag, topic, info_topic, live, took)
@@ -77,13 +79,14 @@ def prepared(
     # One thread alone opens, reads and closes the bag: SQLite insists.
     with ThreadPoolExecutor(1, "stsp_decode") as pool:
         try:
-            yield _ahead(pool, frames)
+            yield _ahead(pool, frames, pool.submit(next, frames, None))
         finally:
             pool.submit(frames.close).result()
 
 
-def _ahead(pool: ThreadPoolExecutor, frames: Iterator[Frame]) -> Iterator[Frame]:
-    coming = pool.submit(next, frames, None)
+def _ahead(
+    pool: ThreadPoolExecutor, frames: Iterator[Frame], coming: Future[Frame | None]
+) -> Iterator[Frame]:
     while (frame := coming.result()) is not None:
         coming = pool.submit(next, frames, None)
         yield frame

@@ -245,12 +245,12 @@ def replay(
         )
     out.mkdir(parents=True, exist_ok=True)
     damage = None
-    with BagWriter(out / SKELETONS) as writer:
+    with (
+        BagWriter(out / SKELETONS) as writer,
+        prepared(bag, topic, info_topic, options.live, lambda: run.took) as frames,
+    ):
         run = _Run(options, open_network(model, backend, options.device), writer)
-        with (
-            prepared(bag, topic, info_topic, options.live, lambda: run.took) as frames,
-            tqdm(total=count, desc=bag.name, unit=" images", disable=not bar) as progress,
-        ):
+        with tqdm(total=count, desc=bag.name, unit=" images", disable=not bar) as progress:
             began = time.perf_counter()
             try:
                 while not stopped() and (frame := next(frames, None)) is not None:

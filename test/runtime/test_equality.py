@@ -152,17 +152,16 @@ def test_a_clip_gives_the_same_bytes_twice(backend, edge, opened, pictures):
 def test_the_graphs_for_gpus_in_half_precision_stay_within_its_bounds(edge, pictures, boxes):
     """On the CPU, where they run as well; on a GPU they are what torch and TensorRT run.
 
-    Where two cells of a heat map are equal but for rounding to 16 bits, the joint's window may jump
-    from one to the other. That is rare, and left out: the bounds hold for the frames without.
+    Where two cells of a smoothed heat map are equal but for rounding to 16 bits, the joint's window
+    may lie a cell further on. That is rare, and moves the joint by less than a cell.
     """
     pytest.importorskip("onnxruntime")
     network = open_network(exported.export(edge, half=True), "onnxruntime")
     expected = steps(open_network(edge, "torch"), pictures, boxes)
     pixels, metres = differences(steps(network, pictures, boxes), expected)
-    assert (pixels < HALF_PIXELS).mean() > 0.95
-    smooth = (pixels < HALF_PIXELS).all(axis=1)
-    assert smooth.mean() > 0.5
-    assert np.percentile(metres[smooth], 90) < HALF_METRES
+    assert (pixels < HALF_PIXELS).mean() > 0.99
+    assert pixels.max() < 4
+    assert np.percentile(metres, 99) < HALF_METRES
 
 
 @pytest.mark.parametrize("backend", FLOAT32)

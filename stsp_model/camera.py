@@ -1,4 +1,4 @@
-"""The camera: its model and distortion, the virtual camera aimed at a person, the person's place.
+"""The camera: its model and distortion, and the virtual camera aimed at a person.
 
 Pixels are continuous, the centre of the top-left pixel is (0, 0). Directions are those of the
 camera's optical frame: x right, y down, z forward.
@@ -30,9 +30,7 @@ ROUND_TRIP_PX = 0.5  # a point that does not come back within this has no counte
 _CLOSE_PX = 0.01  # nearer than this what OpenCV's iteration finds is good enough
 _NEWTON_STEPS = 12
 _NEWTON_REACH = 0.25  # focal lengths, at most, that one step goes
-MIN_ROOT_JOINTS = 4  # three unknowns and something left over to judge the fit by
 _MIN_RAY_DEPTH = 0.1  # rays further than 84 degrees off the box's centre are taken as that far
-_MIN_SPREAD = 1e-10  # of the normal matrix's determinant: joints within about 1e-5 rad
 
 
 @dataclass(frozen=True, eq=False)
@@ -286,75 +284,3 @@ def virtual_camera(joints_2d: Tensor, boxes: Tensor, K: Tensor) -> tuple[Tensor,
     tilt = torch.atan2(forward[..., 1], level)
     joints = seen(rays(joints_2d, K)) / half[..., None, None]
     return joints, torch.stack([half.log(), tilt], dim=-1), rotation
-
-
-def solve_root(
-    joints_3d: Tensor,
-    joints_2d: Tensor,
-    weights: Tensor,
-    K: Tensor,
-    covariance: Tensor | None = None,
-    height: Tensor | None = None,
-    height_variance: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Where the pelvis must be for the sized skeleton to project onto the 2D joints.
-
-    Weighted linear least squares: joint X + t seen along the ray (a, b, 1) gives
-    x + tx = a (z + tz) and y + ty = b (z + tz). The variance is that of the solution when each
-    joint strays by its keypoint's covariance plus the scatter of the residuals, and, as the place
-    scales with the skeleton, by the height's relative variance times the place squared.
-
-    Args:
-        joints_3d: (..., J, 3) metres from the pelvis, camera axes.
-        joints_2d: (..., J, 2) pixels without distortion; NaN where unseen.
-        weights: (..., J), at least 0; 0 leaves a joint out.
-        K: (..., 3, 3) camera matrix.
-        covariance: (..., J, 2, 2) of the 2D joints, pixels squared; None: exact.
-        height, height_variance: (...,) m and m^2 of the size given to the skeleton; None: exact.
-
-    Returns:
-        root (..., 3) m and its variance (..., 3) m^2 along the axes. NaN with fewer than
-        MIN_ROOT_JOINTS joints, or where no place in front of the camera fits.
-    """
-    dtype = joints_3d.dtype
-    joints_3d, joints_2d, weights, K = (v.double() for v in (joints_3d, joints_2d, weights, K))
-    used = joints_2d.isfinite().all(-1) & joints_3d.isfinite().all(-1) & (weights > 0)
-    weights = torch.where(used, weights, 0.0)
-    solid = torch.where(used[..., None], joints_3d, 0.0)
-    directions = rays(torch.where(used[..., None], joints_2d, 0.0), K)[..., :2]
-
-    rows = solid.new_zeros(*directions.shape, 3)  # (..., J, 2, 3)
-    rows[..., 0, 0] = 1
-    rows[..., 1, 1] = 1
-    rows[..., 2] = -directions
-    target = directions * solid[..., 2:] - solid[..., :2]
-    weighted = weights[..., None, None] * rows
-    normal = torch.einsum("...jki,...jkl->...il", weighted, rows)
-    inverse, failed = torch.linalg.inv_ex(normal)
-    # Seen in one and the same direction, joints tell no distance.
-    size = torch.diagonal(normal, dim1=-2, dim2=-1).mean(-1)
-    spread = torch.linalg.det(normal) > _MIN_SPREAD * size**3
-    root = torch.einsum("...il,...jkl,...jk->...i", inverse, weighted, target)
-
-    count = used.sum(-1)
-    residual = (rows @ root[..., None, :, None]).squeeze(-1) - target
-    total = weights.sum(-1).clamp_min(1e-12)
-    scatter = (weights[..., None] * residual.square()).sum((-2, -1)) / (2 * total)
-    scatter = scatter * 2 * count / (2 * count - 3).clamp_min(1)
-    noise = scatter[..., None, None, None] * torch.eye(2, dtype=torch.float64, device=K.device)
-    if covariance is not None:
-        # Metres at the joint's depth for one pixel: the residual is depth times the ray's error.
-        depth = solid[..., 2] + root[..., None, 2]
-        metres = depth[..., None] / torch.diagonal(K, dim1=-2, dim2=-1)[..., None, :2]
-        known = torch.where(used[..., None, None], covariance.double(), 0.0)
-        noise = noise + metres[..., :, None] * known * metres[..., None, :]
-    gain = torch.einsum("...il,...jkl->...jki", inverse, weighted)
-    variance = torch.einsum("...jki,...jkm,...jmi->...i", gain, noise, gain)
-    if height is not None and height_variance is not None:
-        relative = height_variance.double() / height.double().square()
-        variance = variance + relative[..., None] * root.square()
-
-    good = (failed == 0) & spread & (count >= MIN_ROOT_JOINTS) & (root[..., 2] > 0)
-    nan = torch.full_like(root, torch.nan)
-    good = good[..., None]
-    return torch.where(good, root, nan).to(dtype), torch.where(good, variance, nan).to(dtype)

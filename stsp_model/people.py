@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from . import tracking
-from .camera import Camera, solve_root
+from .camera import Camera
 from .crop import whole_image
 from .lifter import Keypoints, TrackState
 from .network import image_keypoints
 from .pose import Pose, TrackingState
+from .root import solve_root
 from .runtime.running import Network
 from .skeleton import JOINT_COUNT
 from .tracking import Candidate, Track
@@ -130,7 +131,8 @@ def lift_people(
     seen = people.keypoints
     (in_image,) = _arrays(seen.joints)
     like = seen.joints
-    keypoints = replace(seen, joints=torch.from_numpy(camera.undistort(in_image)).to(like))
+    straight = camera.undistort(in_image)
+    keypoints = replace(seen, joints=torch.from_numpy(straight).to(like))
     K = torch.from_numpy(camera.K.copy()).to(like)
     empty = TrackState.empty(like.device)
     tracks = [candidate.track for candidate in people.candidates]
@@ -143,17 +145,6 @@ def lift_people(
         None if subject_height is None else like.new_full((count,), subject_height),
         max_gap,
     )
-    root = root_variance = torch.full_like(lifted.joints[:, 0], torch.nan)
-    if not camera.assumed:
-        root, root_variance = solve_root(
-            lifted.joints,
-            keypoints.joints,
-            torch.from_numpy(people.confidence).to(like),
-            K,
-            keypoints.covariance,
-            lifted.height,
-            lifted.height_variance,
-        )
     joints, variance, confidence, height, height_variance = _arrays(
         lifted.joints,
         lifted.variance,
@@ -161,7 +152,12 @@ def lift_people(
         lifted.height,
         lifted.height_variance,
     )
-    roots, root_variances = _arrays(root, root_variance)
+    roots = root_variances = np.full((count, 3), np.nan)
+    if not camera.assumed:
+        (covariance,) = _arrays(keypoints.covariance)
+        roots, root_variances = solve_root(
+            joints, straight, people.confidence, camera.K, covariance, height, height_variance
+        )
     border = whole_image(camera.width, camera.height)
     outside = np.any((in_image < border[:2]) | (in_image > border[2:]), axis=-1)
     confidence_2d = np.where(outside, OUTSIDE_CONFIDENCE, 1.0) * people.confidence

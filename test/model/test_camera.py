@@ -1,14 +1,13 @@
-"""Cameras undistort what they distort; the virtual camera and the root agree with geometry."""
+"""Cameras undistort what they distort; the virtual camera agrees with geometry."""
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import lsq_linear
 from scipy.spatial.transform import Rotation
 
-from stsp_model.camera import Camera, solve_root, virtual_camera
+from stsp_model.camera import Camera, virtual_camera
 
 K = np.array([[600.0, 0, 319.5], [0, 590.0, 239.5], [0, 0, 1]])
 LENSES = {
@@ -140,14 +139,6 @@ def test_camera_keeps_its_own_copy_of_the_matrix():
         lens.K[0, 0] = 1
 
 
-def skeleton(rng, place):
-    """Root-relative joints and their exact pixels at a place."""
-    joints = rng.normal(scale=0.4, size=(17, 3))
-    joints[0] = 0
-    pixels = (joints + place) @ K.T
-    return joints, pixels[:, :2] / pixels[:, 2:]
-
-
 def tensors(*arrays):
     return tuple(torch.as_tensor(np.array(a), dtype=torch.float64) for a in arrays)
 
@@ -193,86 +184,3 @@ def test_virtual_camera_works_on_batches_and_keeps_nan():
     assert rotation.shape == (2, 3, 3, 3)
     assert seen[1, 2, 5].isnan().all()
     assert seen.isnan().sum() == 2
-
-
-@given(st.integers(0, 2**32 - 1))
-@settings(max_examples=40, deadline=None)
-def test_root_of_exact_joints_is_exact(seed):
-    rng = np.random.default_rng(seed)
-    place = np.array([rng.uniform(-1, 1), rng.uniform(-1, 1), rng.uniform(2, 8)])
-    joints, pixels = skeleton(rng, place)
-    root, variance = solve_root(*tensors(joints, pixels, np.ones(17), K))
-    np.testing.assert_allclose(root, place, atol=1e-8)
-    assert (variance < 1e-12).all()
-
-
-def test_root_equals_scipy_on_noisy_weighted_joints():
-    rng = np.random.default_rng(3)
-    joints, pixels = skeleton(rng, [0.3, -0.2, 4])
-    pixels = pixels + rng.normal(scale=3, size=pixels.shape)
-    weights = rng.uniform(0.1, 1, size=17)
-    rays = (pixels - K[:2, 2]) / K[[0, 1], [0, 1]]
-    rows, target = [], []
-    for joint, ray, weight in zip(joints, rays, weights, strict=True):
-        for axis in range(2):
-            row = np.zeros(3)
-            row[axis], row[2] = 1, -ray[axis]
-            rows.append(np.sqrt(weight) * row)
-            target.append(np.sqrt(weight) * (ray[axis] * joint[2] - joint[axis]))
-    expected = lsq_linear(np.array(rows), np.array(target)).x
-    root, _ = solve_root(*tensors(joints, pixels, weights, K))
-    np.testing.assert_allclose(root, expected, atol=1e-9)
-
-
-def test_root_variance_matches_the_scatter_of_many_draws():
-    rng = np.random.default_rng(5)
-    joints, pixels = skeleton(rng, [0.3, -0.2, 4])
-    draws = pixels + rng.normal(scale=2, size=(2000, 17, 2))
-    covariance = np.broadcast_to(4 * np.eye(2), (2000, 17, 2, 2))
-    many = np.broadcast_to(joints, (2000, 17, 3))
-    root, by_residual = solve_root(*tensors(many, draws, np.ones((2000, 17)), K))
-    spread = root.numpy().var(axis=0)
-    # The residuals alone tell the whole variance; covariance given besides doubles it.
-    np.testing.assert_allclose(by_residual.mean(0), spread, rtol=0.15)
-    _, both = solve_root(*tensors(many, draws, np.ones((2000, 17)), K, covariance))
-    np.testing.assert_allclose(both.mean(0), 2 * spread, rtol=0.15)
-
-
-def test_root_scales_with_height_and_its_variance_adds_up():
-    rng = np.random.default_rng(6)
-    joints, pixels = skeleton(rng, [0.4, -0.2, 4])
-    root, _ = solve_root(*tensors(1.5 * joints, pixels, np.ones(17), K))
-    np.testing.assert_allclose(root, [0.6, -0.3, 6], atol=1e-8)
-    _, variance = solve_root(
-        *tensors(joints, pixels, np.ones(17), K), None, *tensors(1.2, 0.0144)
-    )  # 10 % of the height is 10 % of the place
-    np.testing.assert_allclose(variance, [0.0016, 0.0004, 0.16], atol=1e-9)
-
-
-def test_joints_without_weight_or_place_do_not_count():
-    rng = np.random.default_rng(7)
-    joints, pixels = skeleton(rng, [0, 0, 3])
-    weights = np.ones(17)
-    pixels[2], weights[2] = (5000, 5000), 0
-    pixels[3] = np.nan
-    root, _ = solve_root(*tensors(joints, pixels, weights, K))
-    np.testing.assert_allclose(root, [0, 0, 3], atol=1e-8)
-
-
-def test_root_is_unknown_when_nothing_determines_it():
-    rng = np.random.default_rng(8)
-    joints, pixels = skeleton(rng, [0, 0, 3])
-    few = np.zeros(17)
-    few[:3] = 1
-    mirrored = joints * [-1, -1, 1]  # fits only behind the camera
-    together = np.full((17, 2), 200.0)
-    root, variance = solve_root(
-        *tensors(
-            np.stack([joints, mirrored, joints, joints]),
-            np.stack([pixels, pixels, together, pixels]),
-            np.stack([few, np.ones(17), np.ones(17), np.ones(17)]),
-            K,
-        )
-    )
-    assert root.isnan().all(dim=-1).tolist() == [True, True, True, False]
-    assert variance.isnan().all(dim=-1).tolist() == [True, True, True, False]

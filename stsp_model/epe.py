@@ -23,7 +23,7 @@ MOTION_LAMBDA = 4.0  # how fast it claims it: a limb crossing 1/20 of the crop g
 MODE_SIGMA = 1.5  # cells, as of the targets that heat maps are trained on
 WINDOW_RADIUS = 3  # cells around the mode: a 7x7 window
 MASKED = -1e4  # instead of -inf, which turns into NaN where all is masked
-PRESENT_BIAS = 2.0  # an untrained network takes every crop for a person
+PRESENT_BIAS = 4.0  # an untrained network takes every crop for a person, beyond doubt
 
 
 def motion_saliency(

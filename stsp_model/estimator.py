@@ -193,7 +193,7 @@ class PoseEstimator:
         tracks, previous = self._past(stamp, (width, height))
         if given is None:
             tracks = [t for t in tracks if tracking.centred(t.box_at(stamp), limits)]
-            candidates, unsearched = self._candidates(image, stamp, tracks, limits)
+            tracks, candidates, unsearched = self._candidates(image, stamp, tracks, limits)
         else:
             candidates = tracking.given_candidates(tracks, given, stamp)
             unsearched = self._unsearched + 1
@@ -228,9 +228,10 @@ class PoseEstimator:
             if pose is None and track is not None:
                 ended.append(track)
             elif pose is not None and track is None:
-                now[ids[i]] = Track(ids[i], box, stamp, states[i], np.zeros(2))
+                now[ids[i]] = Track(ids[i], box, stamp, states[i], np.zeros(2), stamp)
             elif pose is not None and track is not None:
-                now[ids[i]] = track.seen(box, stamp, states[i], settings.max_gap)
+                sure = candidate.trusted or bool(people.scores[i] >= tracking.SURE_SCORE)
+                now[ids[i]] = track.seen(box, stamp, states[i], sure, settings.max_gap)
         gone = {track.id for track in ended}
         tracks = [now.pop(track.id, track) for track in tracks if track.id not in gone]
         tracks = self._within_limits([*tracks, *now.values()], stamp, given is not None)
@@ -242,7 +243,7 @@ class PoseEstimator:
         find, crop, flow, observe, lift = np.diff(clock).tolist()
         total = time.perf_counter() - clock[0]
         self.last_timings = Timings(find, crop, flow, observe, lift, total)
-        return [pose for pose in poses if pose is not None] + lost
+        return [pose for pose in poses if pose is not None and pose.id in alive] + lost
 
     def _past(
         self, stamp: float, size: tuple[int, int]
@@ -262,16 +263,21 @@ class PoseEstimator:
 
     def _candidates(
         self, image: Image, stamp: float, tracks: Sequence[Track], limits: FloatArray
-    ) -> tuple[list[Candidate], int]:
-        """Where to look for people, and for how many frames the finder has not run then."""
+    ) -> tuple[list[Track], list[Candidate], int]:
+        """The tracks, where to look for people, and for how many frames the finder has not run.
+
+        Where a crop leaves doubts whether anybody is there the finder is asked as well.
+        """
         most = self._settings.max_people
         last = -math.inf if self._previous is None else self._previous.stamp
         in_sight = sum(track.stamp == last for track in tracks)
+        doubted = any(track.doubted for track in tracks if track.stamp == last)
         found, unsearched = np.empty((0, 4)), self._unsearched + 1
-        if in_sight == 0 or (in_sight < most and unsearched >= SEARCH_EVERY):
+        if in_sight == 0 or doubted or (in_sight < most and unsearched >= SEARCH_EVERY):
             found = find_people(self.network, image, limits, most, self._settings.min_confidence)
             unsearched = 0
-        return tracking.followed_candidates(tracks, found, stamp, last, most), unsearched
+        tracks = tracking.confirmed(tracks, found, stamp)
+        return tracks, tracking.followed_candidates(tracks, found, stamp, last, most), unsearched
 
     def _ids(self, candidates: Sequence[Candidate]) -> tuple[list[str], int]:
         """Ids of the candidates, new ones for new people, and how many were ever given."""
@@ -283,8 +289,12 @@ class PoseEstimator:
         return ids, count
 
     def _within_limits(self, tracks: list[Track], stamp: float, any_number: bool) -> list[Track]:
-        """Tracks less those out of sight for too long and, longest unseen first, too many."""
-        tracks = [t for t in tracks if stamp - t.stamp <= self._settings.max_gap]
+        """Tracks less those out of sight or doubted for too long, and too many of them.
+
+        Of too many those go that were not seen for longest.
+        """
+        longest = self._settings.max_gap
+        tracks = [t for t in tracks if stamp - t.stamp <= longest and t.stamp - t.sure <= longest]
         if any_number:
             return tracks
         latest = sorted(tracks, key=lambda track: -track.stamp)[: self._settings.max_people]

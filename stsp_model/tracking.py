@@ -25,6 +25,7 @@ _LARGEST_SHIFT = 0.5  # of the box's longer side
 _FOUND_TRACKED = 0.3  # overlap from which a found box is a person already in sight
 _FOUND_AGAIN = 0.1  # the same for a person out of sight, who has moved on
 _GIVEN_TRACKED = 0.2  # the same for the caller's boxes
+SURE_SCORE = 0.97  # of somebody being there; of 100 people two score less, of empty crops one more
 _SAME_PERSON = 0.1  # mean distance of joints over the box's longer side
 
 
@@ -34,6 +35,7 @@ class Track:
 
     id: never used again. box: where he or she was last seen, at `stamp` (s), smoothed in size.
     velocity (2,): of the box's centre, pixels per second. state: the lifter's memory.
+    sure: s, when it was last beyond doubt that somebody is there.
     """
 
     id: str
@@ -41,6 +43,12 @@ class Track:
     stamp: float
     state: TrackState
     velocity: FloatArray
+    sure: float
+
+    @property
+    def doubted(self) -> bool:
+        """Whether where it was last seen there may be nobody."""
+        return self.sure < self.stamp
 
     def box_at(self, stamp: float) -> FloatArray:
         """Where the box should be by now, grown by what the motion leaves uncertain."""
@@ -50,11 +58,15 @@ class Track:
         grown = np.abs(shift) / 2
         return self.box + np.concatenate([shift - grown, shift + grown])
 
-    def seen(self, box: FloatArray, stamp: float, state: TrackState, max_gap: float) -> Track:
-        """The track after its person was seen in `box`."""
+    def seen(
+        self, box: FloatArray, stamp: float, state: TrackState, sure: bool, max_gap: float
+    ) -> Track:
+        """The track after its person was seen in `box`; `sure`: beyond doubt."""
         interval = stamp - self.stamp
+        last_sure = stamp if sure else self.sure
         if not 0 < interval <= max_gap:
-            return replace(self, box=box, stamp=stamp, state=state, velocity=np.zeros(2))
+            still = np.zeros(2)
+            return Track(self.id, box, stamp, state, still, last_sure)
         centre, size = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
         old_centre, old_size = (self.box[:2] + self.box[2:]) / 2, self.box[2:] - self.box[:2]
         time = np.where(size > old_size, _GROW_TIME, _SHRINK_TIME)
@@ -67,6 +79,7 @@ class Track:
             stamp=stamp,
             state=state,
             velocity=self.velocity + share * (measured - self.velocity),
+            sure=last_sure,
         )
 
 
@@ -185,6 +198,15 @@ def followed_candidates(
         if j not in owners.values()
     ]
     return [*(Candidate(track.box_at(stamp), track) for track in seen), *again, *new, *gone][:most]
+
+
+def confirmed(tracks: Sequence[Track], found: FloatArray, stamp: float) -> list[Track]:
+    """The tracks; those that a box (P, 4) of the finder lies on are beyond doubt."""
+    seen = overlaps(found, _stacked(tracks, stamp)) >= _FOUND_TRACKED
+    return [
+        replace(track, sure=track.stamp) if seen[:, i].any() else track
+        for i, track in enumerate(tracks)
+    ]
 
 
 def _stacked(tracks: Sequence[Track], stamp: float) -> FloatArray:

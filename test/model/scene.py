@@ -47,7 +47,8 @@ def rectangles(image: Tensor):
 class SceneNet(nn.Module):
     """Sees the rectangles of `picture`, and can be told to fail.
 
-    blind: sees nobody in crops. broken: gives NaN, in "observe" or in "lift".
+    blind: sees nobody in crops. doubting: is not quite sure of anybody in crops. lost: finds nobody
+    in the frame. broken: gives NaN, in "observe" or in "lift".
     finder_passes, crops_seen: how much work was asked for, a number for each call.
     saliency, keypoints: what the last call got.
     """
@@ -59,7 +60,7 @@ class SceneNet(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             self.lifter = Lifter(2)
-        self.blind, self.broken = False, ""
+        self.blind, self.doubting, self.lost, self.broken = False, False, False, ""
         self.finder_passes, self.crops_seen = 0, []
         self.saliency = self.keypoints = None
 
@@ -70,7 +71,7 @@ class SceneNet(nn.Module):
         centres = torch.full((count, *cells), -10.0)
         distances = torch.ones(count, 4, *cells)
         for n, frame in enumerate(frames):
-            for x0, y0, x1, y1 in rectangles(frame).tolist():
+            for x0, y0, x1, y1 in [] if self.lost else rectangles(frame).tolist():
                 column, row = (
                     int((v + 0.5) // FINDER_STRIDE) for v in ((x0 + x1) / 2, (y0 + y1) / 2)
                 )
@@ -93,7 +94,7 @@ class SceneNet(nn.Module):
             centres = (boxes[:, :2] + boxes[:, 2:]) / 2
             box = boxes[np.linalg.norm(centres - CROP / 2, axis=1).argmin()]
             joints[n] = torch.from_numpy(box[:2] + TEMPLATE * (box[2:] - box[:2]))
-            mass[n], present[n] = 0.9, 4.0
+            mass[n], present[n] = 0.9, 2.0 if self.doubting else 4.0
         if self.broken == "observe":
             joints = joints * torch.nan
         return Observation(

@@ -91,6 +91,34 @@ def test_someone_else_is_followed_when_the_first_is_gone():
     assert states(poses) == [("p2", OK), ("p1", TERMINATE)]
 
 
+def test_who_is_in_doubt_is_followed_while_the_finder_agrees():
+    estimate = estimator(max_gap=0.2)
+    estimate.step(picture(person(100, 100)), 0.0)
+    estimate.model.doubting = True
+    for i in range(1, 20):
+        assert states(estimate.step(picture(person(100, 100)), i * FRAME)) == [("p1", OK)]
+    assert estimate.model.finder_passes == 1 + 18  # the first doubt is told by its own frame
+
+
+def test_who_is_in_doubt_and_not_found_either_is_given_up():
+    estimate = estimator(max_gap=0.2)
+    estimate.step(picture(person(100, 100)), 0.0)
+    estimate.model.doubting = estimate.model.lost = True
+    told = [states(estimate.step(picture(person(100, 100)), i * FRAME)) for i in range(1, 9)]
+    assert told == [*([[("p1", OK)]] * 6), [("p1", TERMINATE)], []]
+    estimate.model.lost = False
+    assert states(estimate.step(picture(person(100, 100)), 9 * FRAME)) == [("p2", OK)]
+
+
+def test_a_doubt_that_passes_is_forgotten():
+    estimate = estimator(max_gap=0.2)
+    estimate.step(picture(person(100, 100)), 0.0)
+    estimate.model.lost = True
+    for i in range(1, 40):
+        estimate.model.doubting = i % 5 != 0
+        assert states(estimate.step(picture(person(100, 100)), i * FRAME)) == [("p1", OK)]
+
+
 def test_several_people_keep_their_names_while_they_walk():
     estimate = estimator(max_people=3)
     for i in range(25):

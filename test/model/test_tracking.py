@@ -13,7 +13,7 @@ STATE = TrackState.empty()
 
 
 def track(box, velocity=(0.0, 0.0), stamp=1.0, name="p1"):
-    return Track(name, np.array(box, float), stamp, STATE, np.array(velocity, float))
+    return Track(name, np.array(box, float), stamp, STATE, np.array(velocity, float), stamp)
 
 
 def test_a_standing_persons_box_stays():
@@ -37,15 +37,15 @@ def test_a_steady_walk_is_followed_with_its_velocity(vx, vy, interval):
     walker, velocity = track([0, 0, 40, 100]), np.array([vx, vy])
     for i in range(1, 80):
         box = np.array([0.0, 0, 40, 100]) + np.tile(velocity * i * interval, 2)
-        walker = walker.seen(box, 1 + i * interval, STATE, max_gap=0.5)
+        walker = walker.seen(box, 1 + i * interval, STATE, sure=True, max_gap=0.5)
     assert np.abs(walker.velocity - velocity).max() <= 1e-2 * np.abs(velocity).max() + 1e-6
     np.testing.assert_allclose(walker.box, box, atol=1e-6)
 
 
 def test_a_box_grows_faster_than_it_shrinks():
     small, large = np.array([0.0, 0, 40, 100]), np.array([-30.0, -50, 70, 150])
-    grown = track(small).seen(large, 1.033, STATE, 0.5).box
-    shrunk = track(large).seen(small, 1.033, STATE, 0.5).box
+    grown = track(small).seen(large, 1.033, STATE, True, 0.5).box
+    shrunk = track(large).seen(small, 1.033, STATE, True, 0.5).box
     grown_share = ((grown - small) / (large - small))[0]
     shrunk_share = ((shrunk - large) / (small - large))[0]
     assert grown_share > 3 * shrunk_share > 0
@@ -53,7 +53,7 @@ def test_a_box_grows_faster_than_it_shrinks():
 
 def test_after_a_gap_the_velocity_is_forgotten():
     later = track([0, 0, 40, 100], velocity=(50, 0)).seen(
-        np.array([200.0, 0, 240, 100]), 3.0, STATE, max_gap=0.5
+        np.array([200.0, 0, 240, 100]), 3.0, STATE, sure=True, max_gap=0.5
     )
     assert later.velocity.tolist() == [0, 0]
     assert later.box.tolist() == [200, 0, 240, 100]

@@ -193,7 +193,7 @@ class PoseEstimator:
         tracks, previous = self._past(stamp, (width, height))
         if given is None:
             tracks = [t for t in tracks if tracking.centred(t.box_at(stamp), limits)]
-            tracks, candidates, unsearched = self._candidates(image, stamp, tracks, limits)
+            candidates, unsearched = self._candidates(image, stamp, tracks, limits)
         else:
             candidates = tracking.given_candidates(tracks, given, stamp)
             unsearched = self._unsearched + 1
@@ -230,7 +230,7 @@ class PoseEstimator:
             elif pose is not None and track is None:
                 now[ids[i]] = Track(ids[i], box, stamp, states[i], np.zeros(2), stamp)
             elif pose is not None and track is not None:
-                sure = candidate.trusted or bool(people.scores[i] >= tracking.SURE_SCORE)
+                sure = candidate.trusted or tracking.sure(people.scores[i], people.confidence[i])
                 now[ids[i]] = track.seen(box, stamp, states[i], sure, settings.max_gap)
         gone = {track.id for track in ended}
         tracks = [now.pop(track.id, track) for track in tracks if track.id not in gone]
@@ -263,8 +263,8 @@ class PoseEstimator:
 
     def _candidates(
         self, image: Image, stamp: float, tracks: Sequence[Track], limits: FloatArray
-    ) -> tuple[list[Track], list[Candidate], int]:
-        """The tracks, where to look for people, and for how many frames the finder has not run.
+    ) -> tuple[list[Candidate], int]:
+        """Where to look for people, and for how many frames the finder has not run then.
 
         Where a crop leaves doubts whether anybody is there the finder is asked as well.
         """
@@ -276,8 +276,7 @@ class PoseEstimator:
         if in_sight == 0 or doubted or (in_sight < most and unsearched >= SEARCH_EVERY):
             found = find_people(self.network, image, limits, most, self._settings.min_confidence)
             unsearched = 0
-        tracks = tracking.confirmed(tracks, found, stamp)
-        return tracks, tracking.followed_candidates(tracks, found, stamp, last, most), unsearched
+        return tracking.followed_candidates(tracks, found, stamp, last, most), unsearched
 
     def _ids(self, candidates: Sequence[Candidate]) -> tuple[list[str], int]:
         """Ids of the candidates, new ones for new people, and how many were ever given."""

@@ -26,6 +26,7 @@ _FOUND_TRACKED = 0.3  # overlap from which a found box is a person already in si
 _FOUND_AGAIN = 0.1  # the same for a person out of sight, who has moved on
 _GIVEN_TRACKED = 0.2  # the same for the caller's boxes
 SURE_SCORE = 0.97  # of somebody being there; of 100 people two score less, of empty crops one more
+SURE_CONFIDENCE = 0.5  # mean of a person's 2D joints; with less they may lie on something else
 _SAME_PERSON = 0.1  # mean distance of joints over the box's longer side
 
 
@@ -142,6 +143,11 @@ def without_doubles(boxes: FloatArray, most: float) -> list[int]:
     return kept
 
 
+def sure(score: float, confidence: FloatArray) -> bool:
+    """Whether a crop with these 2D confidences (17,) leaves no doubt about the person in it."""
+    return bool(score >= SURE_SCORE and confidence.mean() >= SURE_CONFIDENCE)
+
+
 def same_person(joints: FloatArray, others: FloatArray, box: FloatArray) -> bool:
     """Whether two poses (J, 2) lie on each other, for a person with this box."""
     distance = np.linalg.norm(joints - others, axis=-1).mean()
@@ -178,35 +184,37 @@ def followed_candidates(
 ) -> list[Candidate]:
     """Where to look, `most` boxes at most: at people in sight, at found ones, at lost ones.
 
+    Who is in doubt is looked for where the finder sees somebody near, like who is out of sight, but
+    comes before people not seen until now.
+
     Args:
         found: (P, 4) boxes of the finder, best first.
         last: stamp of the frame before: who was not seen then is out of sight.
     """
-    seen = [track for track in tracks if track.stamp == last]
-    missing = [track for track in tracks if track.stamp != last]
+    seen = [track for track in tracks if track.stamp == last and not track.doubted]
+    missing = [track for track in tracks if track.stamp != last or track.doubted]
     tracked = overlaps(found, _stacked(seen, stamp)) >= _FOUND_TRACKED
     found = found[~tracked.any(axis=1)]
     owners = match(_stacked(missing, stamp), found, _FOUND_AGAIN)
-    again = [
-        Candidate(found[i], replace(missing[j], box=found[i], velocity=np.zeros(2)))
-        for i, j in sorted(owners.items())
-    ]
+    again = [Candidate(found[i], _found(missing[j], found[i])) for i, j in sorted(owners.items())]
     new = [Candidate(box) for i, box in enumerate(found) if i not in owners]
-    gone = [
-        Candidate(track.box_at(stamp), track)
-        for j, track in enumerate(missing)
-        if j not in owners.values()
-    ]
-    return [*(Candidate(track.box_at(stamp), track) for track in seen), *again, *new, *gone][:most]
-
-
-def confirmed(tracks: Sequence[Track], found: FloatArray, stamp: float) -> list[Track]:
-    """The tracks; those that a box (P, 4) of the finder lies on are beyond doubt."""
-    seen = overlaps(found, _stacked(tracks, stamp)) >= _FOUND_TRACKED
+    others = [track for j, track in enumerate(missing) if j not in owners.values()]
     return [
-        replace(track, sure=track.stamp) if seen[:, i].any() else track
-        for i, track in enumerate(tracks)
-    ]
+        *_where_due(seen, stamp),
+        *again,
+        *_where_due([track for track in others if track.stamp == last], stamp),
+        *new,
+        *_where_due([track for track in others if track.stamp != last], stamp),
+    ][:most]
+
+
+def _found(track: Track, box: FloatArray) -> Track:
+    """A track whose person the finder sees in `box`: up to its last frame beyond doubt."""
+    return replace(track, box=box, velocity=np.zeros(2), sure=track.stamp)
+
+
+def _where_due(tracks: Sequence[Track], stamp: float) -> list[Candidate]:
+    return [Candidate(track.box_at(stamp), track) for track in tracks]
 
 
 def _stacked(tracks: Sequence[Track], stamp: float) -> FloatArray:

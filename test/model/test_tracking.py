@@ -127,3 +127,40 @@ def test_poses_on_top_of_each_other_are_one_person():
     box = np.array([0.0, 0, 50, 100])
     assert tracking.same_person(joints, joints + 3, box)
     assert not tracking.same_person(joints, joints + 30, box)
+
+
+def doubted(box, name="p1"):
+    """A track seen at 1 s, when somebody had last been there beyond doubt at 0.9 s."""
+    one = track(box, name=name)
+    return Track(one.id, one.box, one.stamp, one.state, one.velocity, 0.9)
+
+
+def test_in_doubt_the_box_that_the_finder_sees_near_is_looked_at():
+    near, far = np.array([20.0, 20, 70, 130]), np.array([300.0, 0, 340, 100])
+    first, second = tracking.followed_candidates(
+        [doubted([10, 40, 40, 90])], np.array([far, near]), 1.03, 1.0, 5
+    )
+    assert first.track.id == "p1"
+    assert first.box.tolist() == near.tolist()
+    assert first.track.sure == 1.0
+    assert second.track is None
+
+
+def test_who_is_in_doubt_comes_before_people_not_seen_until_now():
+    far = np.array([[300.0, 0, 340, 100]])
+    (candidate,) = tracking.followed_candidates([doubted([10, 40, 40, 90])], far, 1.03, 1.0, 1)
+    assert candidate.track.id == "p1"
+    assert candidate.box.tolist() == [10, 40, 40, 90]
+    assert candidate.track.sure == 0.9
+
+
+def test_without_doubt_the_finders_box_on_a_person_is_left_aside():
+    found = np.array([[12.0, 38, 42, 92]])
+    (candidate,) = tracking.followed_candidates([track([10, 40, 40, 90])], found, 1.03, 1.0, 5)
+    assert candidate.box.tolist() == [10, 40, 40, 90]
+
+
+def test_low_joints_leave_doubts_as_a_low_score_does():
+    assert tracking.sure(0.98, np.full(17, 0.6))
+    assert not tracking.sure(0.9, np.full(17, 0.6))
+    assert not tracking.sure(0.98, np.full(17, 0.4))

@@ -130,6 +130,8 @@ def soft_argmax(heatmaps: Tensor, window: bool = True) -> tuple[Tensor, Tensor, 
 def _smoothed(maps: Tensor) -> Tensor:
     """Maps (..., h, w) under a Gaussian of MODE_SIGMA cells, in float32 whatever runs around it."""
     down, across = (_nearness(size, maps.device) for size in maps.shape[-2:])
+    if maps.is_meta:  # which knows no autocast, and where shapes alone count
+        return maps
     with torch.autocast(maps.device.type, enabled=False):
         return down @ maps @ across
 

@@ -24,6 +24,7 @@ _LONGEST_PREDICTION = 0.2  # s; further ahead, a sportive child has turned round
 _LARGEST_SHIFT = 0.5  # of the box's longer side
 _FOUND_TRACKED = 0.3  # overlap from which a found box is a person already in sight
 _FOUND_AGAIN = 0.1  # the same for a person out of sight, who has moved on
+_FOUND_DOUBTED = 0.2  # the same for a person in doubt, who may be passing somebody else
 _GIVEN_TRACKED = 0.2  # the same for the caller's boxes
 SURE_SCORE = 0.97  # of somebody being there; of 100 people two score less, of empty crops one more
 SURE_CONFIDENCE = 0.5  # mean of a person's 2D joints; with less they may lie on something else
@@ -195,7 +196,12 @@ def followed_candidates(
     missing = [track for track in tracks if track.stamp != last or track.doubted]
     tracked = overlaps(found, _stacked(seen, stamp)) >= _FOUND_TRACKED
     found = found[~tracked.any(axis=1)]
-    owners = match(_stacked(missing, stamp), found, _FOUND_AGAIN)
+    near = overlaps(_stacked(missing, stamp), found)
+    owners = {
+        i: j
+        for i, j in match(_stacked(missing, stamp), found, _FOUND_AGAIN).items()
+        if missing[j].stamp != last or near[j, i] >= _FOUND_DOUBTED
+    }
     again = [Candidate(found[i], _found(missing[j], found[i])) for i, j in sorted(owners.items())]
     new = [Candidate(box) for i, box in enumerate(found) if i not in owners]
     others = [track for j, track in enumerate(missing) if j not in owners.values()]

@@ -136,7 +136,7 @@ def doubted(box, name="p1"):
 
 
 def test_in_doubt_the_box_that_the_finder_sees_near_is_looked_at():
-    near, far = np.array([20.0, 20, 70, 130]), np.array([300.0, 0, 340, 100])
+    near, far = np.array([20.0, 30, 70, 100]), np.array([300.0, 0, 340, 100])
     first, second = tracking.followed_candidates(
         [doubted([10, 40, 40, 90])], np.array([far, near]), 1.03, 1.0, 5
     )
@@ -152,6 +152,12 @@ def test_who_is_in_doubt_comes_before_people_not_seen_until_now():
     assert candidate.track.id == "p1"
     assert candidate.box.tolist() == [10, 40, 40, 90]
     assert candidate.track.sure == 0.9
+
+
+def test_in_doubt_nobody_becomes_a_person_who_only_passes():
+    passing = np.array([[20.0, 70, 60, 170]])  # over a tenth of both
+    (candidate,) = tracking.followed_candidates([doubted([10, 40, 40, 120])], passing, 1.03, 1.0, 1)
+    assert candidate.box.tolist() == [10, 40, 40, 120]
 
 
 def test_without_doubt_the_finders_box_on_a_person_is_left_aside():

@@ -343,9 +343,9 @@ class BagWriter:
         """Declare a topic before writing to it. Raises BagError for an unknown message type."""
         if type not in typestore().types:
             raise BagError(f"message type {type!r} of topic {name} is unknown")
-        # What writes it is generated when first asked for, in as long as several images take.
-        typestore().get_msgdef(type)
         if name not in self._connections:
+            # What writes it is generated when first asked for, in as long as several images take.
+            typestore().get_msgdef(type)
             self._connections[name] = self._writer.add_connection(name, type, typestore=typestore())
 
     def note(self, key: str, text: str) -> None:

@@ -67,8 +67,7 @@ class Track:
         interval = stamp - self.stamp
         last_sure = stamp if sure else self.sure
         if not 0 < interval <= max_gap:
-            still = np.zeros(2)
-            return Track(self.id, box, stamp, state, still, last_sure)
+            return Track(self.id, box, stamp, state, np.zeros(2), last_sure)
         centre, size = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
         old_centre, old_size = (self.box[:2] + self.box[2:]) / 2, self.box[2:] - self.box[:2]
         time = np.where(size > old_size, _GROW_TIME, _SHRINK_TIME)
@@ -196,10 +195,11 @@ def followed_candidates(
     missing = [track for track in tracks if track.stamp != last or track.doubted]
     tracked = overlaps(found, _stacked(seen, stamp)) >= _FOUND_TRACKED
     found = found[~tracked.any(axis=1)]
-    near = overlaps(_stacked(missing, stamp), found)
+    due = _stacked(missing, stamp)
+    near = overlaps(due, found)
     owners = {
         i: j
-        for i, j in match(_stacked(missing, stamp), found, _FOUND_AGAIN).items()
+        for i, j in match(due, found, _FOUND_AGAIN).items()
         if missing[j].stamp != last or near[j, i] >= _FOUND_DOUBTED
     }
     again = [Candidate(found[i], _found(missing[j], found[i])) for i, j in sorted(owners.items())]

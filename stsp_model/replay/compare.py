@@ -278,6 +278,8 @@ def _row(
     if not count:
         return None
     low, high = interval(series, starts, length)
+    if measure.unit == "%" and low > -math.inf:
+        low, high = max(low, -100.0), min(high, 100.0)  # of few blocks Student's t allows for more
     better = ""
     if low > 0 or high < 0:
         better = "b" if (low > 0) == measure.more_is_better else "a"

@@ -171,6 +171,17 @@ def test_a_short_bag_says_how_little_it_tells() -> None:
     assert shorter.row("mpjpe").better == ""  # one block cannot tell it from chance
 
 
+def test_shares_do_not_differ_by_more_than_all() -> None:
+    # Half of B is wrong; by two blocks, Student's t alone would allow for -225 %.
+    bias = np.where(np.arange(90) < 45, 0.0, 0.5)[:, None, None]
+    worse = figure(90, error=0.0)
+    track = worse.tracks[0]
+    worse = replace(worse, tracks=(replace(track, joints=track.joints + bias * [1, 0, 0]),))
+    row = compare([(figure(90, error=0.0), worse)]).row("pck_150")
+    assert row.difference < -20
+    assert (row.low, row.high) == (-100, 100)
+
+
 def test_runs_that_do_not_fit_are_refused() -> None:
     record = figure(30)
     with pytest.raises(CompareError, match=r"run B \(bag made-up\.mcap\) has no ground truth"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -34,7 +35,8 @@ class Crops(NamedTuple):
     """N crops of side S, of people and of nobody.
 
     images (N, S, S, 3): uint8 BGR. saliency (N, 1, S/4, S/4). joints (N, 17, 2): px in the crop.
-    known (N, 17): bool, visible and within the crop. present (N,): bool, somebody is there.
+    known (N, 17): bool, in the picture and within the crop, hidden or not. present (N,): bool,
+    somebody is there.
     """
 
     images: Tensor
@@ -63,6 +65,11 @@ class EPEBatch(NamedTuple):
 Crop = tuple[Image, npt.NDArray[np.float32], FloatArray, BoolArray, bool]
 
 
+def within(joints: FloatArray, size: Sequence[int]) -> BoolArray:
+    """Which joints (..., 2) lie in a picture of a width and height; NaN lies nowhere."""
+    return np.asarray(((joints >= -0.5) & (joints <= np.array(size) - 0.5)).all(axis=-1))
+
+
 def person_crop(
     rng: np.random.Generator, pose: ImagePose, side: int, look: Augmentation, moving: float
 ) -> Crop:
@@ -73,9 +80,10 @@ def person_crop(
     """
     matrix, flip = random_matrix(rng, pose.box, side, look)
     joints = move_points(pose.joints, matrix, flip)
-    seen = pose.visible[list(FLIP)] if flip else pose.visible
-    inside = (joints >= -0.5) & (joints <= side - 0.5)  # False for NaN
-    known = seen & inside.all(axis=1)
+    # A hidden joint has its place, too, where the data says so: a pose needs it.
+    labelled = pose.visible | within(pose.joints, pose.image.shape[1::-1])
+    labelled = labelled[list(FLIP)] if flip else labelled
+    known = labelled & within(joints, (side, side))
     image = warp(pose.image, matrix, (side, side))
     saliency = np.zeros((side // STRIDE, side // STRIDE), np.float32)
     if rng.random() < moving:

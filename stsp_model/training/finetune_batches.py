@@ -28,6 +28,7 @@ from stsp_model.training.epe_batches import (
     person_crop,
     stack_crops,
     usable,
+    within,
 )
 from stsp_model.training.lift_batches import LiftBatch, LiftBatches
 from stsp_model.training.plan import generator, item, places
@@ -42,9 +43,9 @@ class ClipBatch(NamedTuple):
 
     images (B, T, S, S, 3): uint8 BGR. saliency (B, T, 1, S/4, S/4). crop_boxes, boxes (B, T, 4):
     px of the image without distortion. K (B, 3, 3). stamps (B, T): s, float64. valid (B, T):
-    whether anything is seen of the person. joints (B, T, 17, 2): px in the crop; visible
-    (B, T, 17): and within it. target (B, T, 17, 3): from the pelvis, camera axes, standing
-    heights. height (B,): m.
+    whether anything is seen of the person. joints (B, T, 17, 2): px in the crop; labelled
+    (B, T, 17): in the picture and within the crop, hidden or not. target (B, T, 17, 3): from the
+    pelvis, camera axes, standing heights. height (B,): m.
     """
 
     images: Tensor
@@ -55,7 +56,7 @@ class ClipBatch(NamedTuple):
     stamps: Tensor
     valid: Tensor
     joints: Tensor
-    visible: Tensor
+    labelled: Tensor
     target: Tensor
     height: Tensor
 
@@ -182,8 +183,8 @@ def observed(
             now = change_look(np.random.default_rng(seed), now, look)
         images.append(now)
     joints = to_crop(track.joints_2d, cut[:, None], size)
-    inside = ((joints >= -0.5) & (joints <= side - 0.5)).all(axis=-1)
-    visible = track.visible & inside
+    valid = known & (track.visible.sum(axis=1) >= _LEAST_JOINTS)
+    labelled = within(track.joints_2d, (width, height)) & within(joints, (side, side))
     target = (track.joints_3d - track.joints_3d[:, :1]) / track.height
     return ClipBatch(
         torch.from_numpy(np.stack(images))[None],
@@ -192,9 +193,9 @@ def observed(
         torch.from_numpy(boxes.astype("f4"))[None],
         torch.from_numpy(track.K.astype("f4"))[None],
         torch.from_numpy(track.stamps - track.stamps[0])[None],
-        torch.from_numpy(known & (track.visible.sum(axis=1) >= _LEAST_JOINTS))[None],
+        torch.from_numpy(valid)[None],
         torch.from_numpy(np.nan_to_num(joints).astype("f4"))[None],
-        torch.from_numpy(visible)[None],
+        torch.from_numpy(labelled & valid[:, None])[None],
         torch.from_numpy(target.astype("f4"))[None],
         torch.tensor([track.height], dtype=torch.float32),
     )

@@ -66,13 +66,13 @@ class FinetuneLosses(Losses):
     def counts(self, batch: FinetuneBatch) -> dict[str, Tensor]:
         """See `Losses`."""
         crops, clips, motion = batch
-        seen = clips.visible
+        labelled = clips.labelled
         return {
             **lift_counts(_known(clips)),
             **(_of_motion(self.motion.counts(motion)) if motion is not None else {}),
-            "heatmap": crops.known.sum() + seen.sum(),
+            "heatmap": crops.known.sum() + labelled.sum(),
             "present": crops.present.new_tensor(len(crops.present), dtype=torch.long),
-            "trajectory": (seen[:, 1:] & seen[:, :-1]).sum(),
+            "trajectory": (labelled[:, 1:] & labelled[:, :-1]).sum(),
         }
 
     def forward(self, batch: FinetuneBatch) -> dict[str, Tensor]:
@@ -86,7 +86,7 @@ class FinetuneLosses(Losses):
         with torch.autocast(images.device.type, enabled=False):
             observation = _changed(observation, lambda x: x.float())
             joints = torch.cat([crops.joints, clips.joints.flatten(0, 1)])
-            known = torch.cat([crops.known, clips.visible.flatten(0, 1)])
+            known = torch.cat([crops.known, clips.labelled.flatten(0, 1)])
             film = _changed(observation, lambda x: x[real:])
             lifted = self._lift(film, clips)
             return {
@@ -133,7 +133,7 @@ def _trajectory(film: Observation, clips: ClipBatch) -> Tensor:
         to_image(points, boxes, size) / half[:, None, None, None]
         for points in (found, clips.joints)
     )
-    return trajectory_loss(joints, target, clips.stamps, clips.visible)
+    return trajectory_loss(joints, target, clips.stamps, clips.labelled)
 
 
 def _of_motion(values: dict[str, Data]) -> dict[str, Data]:
@@ -142,7 +142,7 @@ def _of_motion(values: dict[str, Data]) -> dict[str, Data]:
 
 
 def _known(clips: ClipBatch) -> Tensor:
-    return clips.valid.unsqueeze(-1).expand(clips.visible.shape)
+    return clips.valid.unsqueeze(-1).expand(clips.labelled.shape)
 
 
 def _changed(data: Data, change: Any) -> Data:

@@ -72,6 +72,18 @@ def test_joints_lie_on_their_pixels_after_any_turn_scale_and_flip(seed, truncate
     assert (~known).sum() >= 15  # what was not labelled is not known
 
 
+def test_hidden_joints_are_learnt_where_they_have_a_place_in_the_picture():
+    joints = np.random.default_rng(1).uniform(30, 60, (17, 2))
+    hidden, unknown, outside = (INDEX[name] for name in ("left_elbow", "left_wrist", "left_knee"))
+    joints[unknown], joints[outside] = np.nan, (-3, 40)
+    visible = np.ones(17, bool)
+    visible[[hidden, unknown, outside]] = False
+    image = np.zeros((120, 90, 3), np.uint8)
+    pose = ImagePose(image, joints, visible, np.array([0.0, 0, 89, 119]), "")
+    known = person_crop(np.random.default_rng(0), pose, 64, STILL, 0.0)[3]
+    assert np.flatnonzero(~known).tolist() == sorted([unknown, outside])
+
+
 def test_a_large_picture_is_averaged_before_it_shrinks():
     """One-pixel stripes must become grey, not stripes of another width."""
     image = np.zeros((640, 640, 3), np.uint8)

@@ -70,6 +70,18 @@ def test_somebody_out_of_the_picture_is_not_valid(clip):
     assert all(torch.isfinite(part.double()).all() for part in batch)
 
 
+def test_hidden_joints_are_learnt_and_those_out_of_the_picture_are_not(clip):
+    visible, joints = clip.visible.copy(), clip.joints_2d.copy()
+    visible[1, 0, 5:] = False  # hidden
+    joints[2, 0, 7] = -1.0, 10.0  # in the crop all the same
+    boxes = clip.boxes.copy()
+    boxes[:, 0] = 0, 0, clip.camera.width - 1, clip.camera.height - 1
+    changed = replace(clip, visible=visible, joints_2d=joints, boxes=boxes)
+    labelled = observed(follow(changed, 0, np.arange(4)), 64).labelled[0]
+    assert labelled[1].all()
+    assert torch.argwhere(~labelled).tolist() == [[2, 7]]
+
+
 def test_half_of_a_batch_is_real(lspet, films):
     from stsp_model.training.datasets import IMAGES, People, open_training
 

@@ -116,8 +116,8 @@ class Clips:
 
     frames: per clip; with 1 the skeleton module learns alone, from frames of as many clips.
     rate: [least, most] frames a second. dropped: share of frames that are lost.
-    speed: pace, up or down by this factor. mirrored: left for right. mixed: with the arms and the
-    head of another motion. proportions: standard deviation of the logarithm of a factor on every
+    speed: pace, up or down by this factor. mirrored: left for right. mixed: with arms, legs or
+    head of other motions. proportions: standard deviation of the logarithm of a factor on every
     length of the body.
     """
 

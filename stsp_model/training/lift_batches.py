@@ -17,7 +17,7 @@ from stsp_model.skeleton import FLIP
 from stsp_model.training import noise, views
 from stsp_model.training.bodies import Bodies
 from stsp_model.training.config_3d import LiftConfig
-from stsp_model.training.motions import Moments, Motions, between, perform, with_arms_of
+from stsp_model.training.motions import PARTS, Moments, Motions, between, perform, with_part_of
 from stsp_model.training.plan import generator, places
 
 _LEAST_JOINTS = 3  # with fewer a frame shows nobody
@@ -85,7 +85,7 @@ class LiftBatches:
         ]
         clips, cameras = self.config.clips, self.config.cameras
         uniform = np.stack([rng.random(8 + clips.frames) for rng in generators])
-        arms = np.stack([rng.random(4) for rng in generators])
+        mix = np.stack([rng.random(1 + 3 * len(PARTS)) for rng in generators])
         lens = np.stack([rng.random(views.UNIFORM) for rng in generators])
         normal = np.stack([rng.standard_normal(views.NORMAL) for rng in generators])
         lengths = np.stack([rng.standard_normal(_LENGTHS) for rng in generators])
@@ -96,8 +96,12 @@ class LiftBatches:
         bodies = self.bodies[rows].varied(np.exp(clips.proportions * lengths))
         stamps, pace = self._times(uniform, bodies)
         moments = self._moments(uniform[:, 2], uniform[:, 6], stamps, pace)
-        others = self._moments(arms[:, 1], arms[:, 2], stamps, pace)
-        moments = with_arms_of(moments, others, arms[:, 0] < clips.mixed)
+        # Of a mixed clip each limb moves, as often as not, as in a motion of its own.
+        for i, limb in enumerate(PARTS):
+            whether, which, start = mix[:, 1 + 3 * i : 4 + 3 * i].T
+            chosen = (mix[:, 0] < clips.mixed) & (whether < 0.5)
+            others = self._moments(which, start, stamps, pace)
+            moments = with_part_of(limb, moments, others, chosen)
         joints, pelvis = perform(moments, bodies)
         mirrored = uniform[:, 1] < clips.mirrored
         joints[mirrored] = joints[mirrored][:, :, list(FLIP)] * np.array([-1, 1, 1], "f4")

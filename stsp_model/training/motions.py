@@ -22,7 +22,14 @@ from stsp_model.training.bodies import Bodies
 FrameArray = npt.NDArray[np.float32]
 
 _LIMBS = tuple(i for i, name in enumerate(JOINTS) if name.startswith(("left_", "right_")))
-_ARMS = tuple(i for i, (_, child) in enumerate(BONES) if JOINTS[child].endswith(("elbow", "wrist")))
+_BONE_TO = {JOINTS[child]: bone for bone, (_, child) in enumerate(BONES)}
+# What can move as in another motion, and the bones of it; the head has axes instead.
+PARTS: dict[str, tuple[int, ...]] = {
+    "left_arm": (_BONE_TO["left_elbow"], _BONE_TO["left_wrist"]),
+    "right_arm": (_BONE_TO["right_elbow"], _BONE_TO["right_wrist"]),
+    "legs": tuple(_BONE_TO[f"{s}_{n}"] for s in ("left", "right") for n in ("knee", "ankle")),
+    "head": (),
+}
 _NEEDED = (*_LIMBS, INDEX["thorax"])
 _LEAST_SPAN = 0.5  # s; what is left of a take between frames with missing joints
 _BVH_HEAD = "head"  # the bone whose axes in CMU's rest pose are left, up, ahead
@@ -99,10 +106,10 @@ def _unit(x: FloatArray) -> FloatArray:
 
 
 def _axes(left: FloatArray, up: FloatArray) -> FloatArray:
-    """Rows (T, 3, 3) to the left, up and forwards; `up` is kept, `left` made to fit."""
+    """Rows (..., 3, 3) to the left, up and forwards; `up` is kept, `left` made to fit."""
     up = _unit(up)
     forwards = _unit(np.cross(left, up))
-    return np.stack([np.cross(up, forwards), up, forwards], axis=1)
+    return np.stack([np.cross(up, forwards), up, forwards], axis=-2)
 
 
 def _upright(up: FloatArray) -> FloatArray:
@@ -224,19 +231,35 @@ def between(motions: Motions, frames: npt.NDArray[np.int64], share: FloatArray) 
     return Moments(*(at(getattr(motions, field.name)) for field in fields(Moments)))
 
 
-def with_arms_of(moments: Moments, others: Moments, rows: BoolArray) -> Moments:
-    """The same, but in the clips `rows` (B,) arms and head move as in `others`.
+def with_part_of(part: str, moments: Moments, others: Moments, rows: BoolArray) -> Moments:
+    """The same, but in the clips `rows` (B,) one of PARTS moves as in `others`.
 
-    They keep their way relative to the chest, so that any two motions go together.
+    Arms and head keep their way relative to the chest and legs theirs relative to the pelvis, so
+    that any two motions go together.
     """
-    chest, other = (_normal(part.chest[rows]) for part in (moments, others))
-    turn = np.swapaxes(other, -1, -2) @ chest  # rows of axes: from the other chest to this one
-    directions, head = moments.directions.copy(), moments.head.copy()
+    mine, theirs = (
+        _normal((_pelvis(m) if part == "legs" else m.chest)[rows]) for m in (moments, others)
+    )
+    turn = np.swapaxes(theirs, -1, -2) @ mine  # rows of axes: from the other trunk to this one
+    if part == "head":
+        head = moments.head.copy()
+        head[rows] = others.head[rows] @ turn
+        return replace(moments, head=head)
+    bones = np.array(PARTS[part])
+    directions = moments.directions.copy()
     swung = directions[rows]
-    swung[:, :, _ARMS] = others.directions[rows][:, :, _ARMS] @ turn
+    swung[:, :, bones] = others.directions[rows][:, :, bones] @ turn
     directions[rows] = swung
-    head[rows] = others.head[rows] @ turn
-    return replace(moments, directions=directions, head=head)
+    return replace(moments, directions=directions)
+
+
+def _pelvis(moments: Moments) -> FrameArray:
+    """(B, T, 3, 3): rows are the axes of the pelvis to the left, up and forwards."""
+    directions = moments.directions.astype(np.float64)
+    left, right, up = (
+        directions[:, :, _BONE_TO[name]] for name in ("left_hip", "right_hip", "spine")
+    )
+    return np.asarray(_axes(left - right, up), np.float32)
 
 
 def perform(moments: Moments, bodies: Bodies) -> tuple[FrameArray, FrameArray]:

@@ -100,7 +100,7 @@ class LiftBatches:
         for i, limb in enumerate(PARTS):
             whether, which, start = mix[:, 1 + 3 * i : 4 + 3 * i].T
             chosen = (mix[:, 0] < clips.mixed) & (whether < 0.5)
-            others = self._moments(which, start, stamps, pace)
+            others = self._moments(which[chosen], start[chosen], stamps[chosen], pace[chosen])
             moments = with_part_of(limb, moments, others, chosen)
         joints, pelvis = perform(moments, bodies)
         mirrored = uniform[:, 1] < clips.mirrored

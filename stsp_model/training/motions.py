@@ -232,23 +232,23 @@ def between(motions: Motions, frames: npt.NDArray[np.int64], share: FloatArray) 
 
 
 def with_part_of(part: str, moments: Moments, others: Moments, rows: BoolArray) -> Moments:
-    """The same, but in the clips `rows` (B,) one of PARTS moves as in `others`.
+    """The same, but in the clips `rows` (B,) one of PARTS moves as in `others`, one for each row.
 
     Arms and head keep their way relative to the chest and legs theirs relative to the pelvis, so
     that any two motions go together.
     """
-    mine, theirs = (
-        _normal((_pelvis(m) if part == "legs" else m.chest)[rows]) for m in (moments, others)
-    )
+    trunks = _pelvis(moments) if part == "legs" else moments.chest
+    other_trunks = _pelvis(others) if part == "legs" else others.chest
+    mine, theirs = _normal(trunks[rows]), _normal(other_trunks)
     turn = np.swapaxes(theirs, -1, -2) @ mine  # rows of axes: from the other trunk to this one
     if part == "head":
         head = moments.head.copy()
-        head[rows] = others.head[rows] @ turn
+        head[rows] = others.head @ turn
         return replace(moments, head=head)
     bones = np.array(PARTS[part])
     directions = moments.directions.copy()
     swung = directions[rows]
-    swung[:, :, bones] = others.directions[rows][:, :, bones] @ turn
+    swung[:, :, bones] = others.directions[:, :, bones] @ turn
     directions[rows] = swung
     return replace(moments, directions=directions)
 

@@ -109,18 +109,20 @@ def test_a_part_of_another_motion_moves_as_there_relative_to_the_trunk(motions, 
     }[part]
     still = np.zeros((2, 6))
     frames = np.arange(6)[None] + np.array([[10], [30]])
-    own, others = (between(motions, frames + start, still) for start in (0, 215))
+    own, other = between(motions, frames, still), between(motions, frames[:1] + 215, still[:1])
     # The other one has turned away from the camera and nods.
     away = np.array([[0, 0, 1.0], [0, 1, 0], [-1, 0, 0]], "f4")
     nod = np.array([[1, 0, 0], [0, 0.8, 0.6], [0, -0.6, 0.8]], "f4")
-    others = replace(
-        others,
-        directions=others.directions @ away,
-        chest=others.chest @ away,
-        head=nod @ others.head @ away,
+    other = replace(
+        other,
+        directions=other.directions @ away,
+        chest=other.chest @ away,
+        head=nod @ other.head @ away,
     )
-    mixed = with_part_of(part, own, others, np.array([True, False]))
-    got, mine, theirs = (perform(moments, children()[:2])[0] for moments in (mixed, own, others))
+    mixed = with_part_of(part, own, other, np.array([True, False]))
+    got, mine, theirs = (
+        perform(moments, children()[: len(moments.head)])[0] for moments in (mixed, own, other)
+    )
     at = [INDEX[name] for name in moved]
     rest = [i for i in range(JOINT_COUNT) if i not in at]
     # How each bone stands to the trunk and the line through the shoulders or hips.

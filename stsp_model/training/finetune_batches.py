@@ -34,8 +34,8 @@ from stsp_model.training.lift_batches import LiftBatch, LiftBatches
 from stsp_model.training.plan import generator, item, places
 
 _LEAST_JOINTS = 3  # with fewer a frame shows nobody
-# Deviations of a clip's boxes' place and of their size's logarithm, about those of the tracker's own
-# boxes: on rendered video one in ten is too small or too large by a quarter.
+# Deviations of a clip's boxes' place and of their size's logarithm, about those of a tracker: on
+# rendered video one box in ten is too small or too large by a quarter.
 _BOX_SHIFT, _BOX_SCALE = 0.06, 0.15
 _MOST_SKIPPED = 2  # frames left out between two, at most
 

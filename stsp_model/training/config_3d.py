@@ -55,7 +55,7 @@ class Noise:
     miss or swap lasts. mass, mass_wrong: mean and standard deviation of the logit of the heat
     map's mass, of joints in place and of others. reported: the deviation that the heat map itself
     shows, its median and the standard deviation of its logarithm. given_share: clips with 2D
-    joints as from elsewhere, without mass and covariance.
+    joints as from elsewhere, without mass and covariance, outliers and swaps.
     """
 
     deviation: tuple[float, ...]

@@ -100,6 +100,9 @@ def distort(
     factor = np.exp(settings.spread * draws.clip[:, 0] - settings.spread**2)[:, None, None]
     scale = factor * half[:, :, None]  # (B, T, 1)
     deviation = np.broadcast_to(np.array(settings.deviation, "f4"), (JOINT_COUNT,))
+    # Some clips are as 2D joints from elsewhere are: nothing is known of how sure they are, so
+    # they are taken at their word; a joint that is somewhere else has no mass of 1.
+    given = (draws.clip[:, 1] < quantile(settings.given_share))[:, None, None]
     slow = lasting(draws.correlated, stamps, settings.correlation_time)
     error = settings.correlated**0.5 * slow + (1 - settings.correlated) ** 0.5 * draws.white
     seen = joints + (deviation * scale)[..., None] * error
@@ -108,10 +111,11 @@ def distort(
         lasts = lasting(values, stamps, settings.event_time)
         return np.asarray(lasts < quantile(np.array(rate)), bool)
 
-    outlier = happens(draws.outlier, settings.outlier_rate)
+    outlier = happens(draws.outlier, settings.outlier_rate) & ~given
     away = settings.outlier_deviation * lasting(draws.elsewhere, stamps, settings.event_time)
     seen = seen + np.where(outlier[..., None], away * half[:, :, None, None], 0)
-    swap = happens(draws.swap, settings.swap_rate / 2)  # half of them of a pair, half of all
+    # Half of the swaps are of one pair, half of all.
+    swap = happens(draws.swap, settings.swap_rate / 2) & ~given
     exchanged = np.zeros(seen.shape[:3], bool)
     for i, left in enumerate(PAIRS):
         exchanged[:, :, left] = swap[:, :, 0] ^ swap[:, :, 1 + i]
@@ -124,8 +128,6 @@ def distort(
     mass = 1 / (1 + np.exp(-(mean + spread * draws.mass)))
     told = settings.reported[0] * np.exp(settings.reported[1] * draws.reported)
     told = told * factor**_SCALE_SHARE * half[:, :, None]
-    # Some clips are as 2D joints from elsewhere are: nothing is known of how sure they are.
-    given = (draws.clip[:, 1] < quantile(settings.given_share))[:, None, None]
     mass = np.where(missed, 0, np.where(given, 1, mass))
     told = np.where(given, NOMINAL_DEVIATION * half[:, :, None], told)
     covariance = (told**2)[..., None, None] * np.eye(2)

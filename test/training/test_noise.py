@@ -84,6 +84,15 @@ def test_joints_from_elsewhere_come_without_mass_and_covariance():
     np.testing.assert_allclose(covariance[..., 0, 0], 9.0, rtol=1e-5)  # 0.03 half sides of 100 px
 
 
+def test_joints_from_elsewhere_are_where_their_mass_of_1_says():
+    joints, stamps, half, draws = clips(20, 10)
+    model = replace(CLEAN, outlier_rate=(0.2,), swap_rate=0.2, miss_rate=(0.1,), given_share=1.0)
+    found, mass, _ = noise.distort(model, draws, joints, stamps, half)
+    there = mass > 0
+    assert 0.8 < there.mean() < 0.99
+    np.testing.assert_array_equal(found[there], joints[there])
+
+
 TRUE = replace(
     MODEL,
     deviation=tuple(np.linspace(0.03, 0.1, 17)),

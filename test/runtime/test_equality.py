@@ -11,7 +11,6 @@ import torch
 
 from stsp_model.crop import crop_box
 from stsp_model.estimator import PoseEstimator
-from stsp_model.hrnet import STRIDE
 from stsp_model.lifter import TrackState
 from stsp_model.network import Preset, STSPNet, image_keypoints
 from stsp_model.perception import network_images, person_crops
@@ -151,19 +150,14 @@ def test_a_clip_gives_the_same_bytes_twice(backend, edge, opened, pictures):
 
 
 def test_the_graphs_for_gpus_in_half_precision_stay_within_its_bounds(edge, pictures, boxes):
-    """On the CPU, where they run as well; on a GPU they are what torch and TensorRT run.
-
-    Where two cells of a smoothed heat map are equal but for rounding to 16 bits, the joint's window
-    may lie a cell further on. That is rare, and moves the joint by less than a cell.
-    """
+    """On the CPU, where they run as well; on a GPU they are what torch and TensorRT run."""
     pytest.importorskip("onnxruntime")
     network = open_network(exported.export(edge, half=True), "onnxruntime")
     expected = steps(open_network(edge, "torch"), pictures, boxes)
     pixels, metres = differences(steps(network, pictures, boxes), expected)
+    # A joint beyond doubt in neither precision may climb another hill.
     assert (pixels < HALF_PIXELS).mean() > 0.99
-    crops = crop_box(boxes, edge.input_size)
-    cell = STRIDE * (crops[:, 2] - crops[:, 0]) / edge.input_size[0]  # px of the image
-    assert (pixels < cell[:, None]).all()
+    assert pixels.max() < 4
     assert np.percentile(metres, 99) < HALF_METRES
 
 

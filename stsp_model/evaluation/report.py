@@ -74,7 +74,10 @@ def text_3d(score: Score3D) -> str:
         [action, *(number(values[m.key], _digits(m.unit)) for m in columns)]
         for action, values in score.per_action.items()
     ]
-    average = [number(score.average[m.key], _digits(m.unit)) for m in columns]
+    average, overall = (
+        [number(values[m.key], _digits(m.unit)) for m in columns]
+        for values in (score.average, score.overall)
+    )
     low, high = score.fps
     rate = f"{low:.4g}" if high - low < 0.05 else f"{low:.4g} to {high:.4g}"
     parts = [
@@ -82,12 +85,17 @@ def text_3d(score: Score3D) -> str:
         f"({100 * score.found / score.frames:.1f} %)",
         table(
             ["action", *(f"{m.title} {m.unit}" for m in columns)],
-            [*rows, ["average over actions", *average]],
+            [*rows, ["average over actions", *average], ["all frames alike", *overall]],
         ),
         table(
-            ["average over actions", "", "unit"],
+            ["", "average over actions", "all frames alike", "unit"],
             [
-                [m.title, number(score.average[m.key], _digits(m.unit)), m.unit]
+                [
+                    m.title,
+                    number(score.average[m.key], _digits(m.unit)),
+                    number(score.overall[m.key], _digits(m.unit)),
+                    m.unit,
+                ]
                 for m in MEASURES
                 if math.isfinite(score.average[m.key])
             ],

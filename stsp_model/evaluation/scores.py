@@ -1,4 +1,4 @@
-"""3D scores of many takes: within an action weighted by frames, then averaged over the actions."""
+"""3D scores of many takes: averaged over actions, in which frames count alike, and over frames."""
 
 from __future__ import annotations
 
@@ -198,10 +198,10 @@ MEASURES: tuple[Measure, ...] = (
 class Score3D:
     """What takes score. Values by `Measure.key`; NaN where nothing counts.
 
-    average: over actions. per_action: by action. per_joint: MPJPE (mm) and PCK@150 (%) by joint,
-    over all frames alike. frames: with a known pose; found: of them with a predicted pose.
-    fps: lowest and highest rate of the takes. unscored: joints that never were both known and
-    predicted.
+    average: over actions. overall: over all frames alike. per_action: by action. per_joint: MPJPE
+    (mm) and PCK@150 (%) by joint, likewise. frames: with a known pose; found: of them with a
+    predicted pose. fps: lowest and highest rate of the takes. unscored: joints that never were both
+    known and predicted.
     """
 
     takes: int
@@ -209,6 +209,7 @@ class Score3D:
     found: int
     fps: tuple[float, float]
     average: dict[str, float]
+    overall: dict[str, float]
     per_action: dict[str, dict[str, float]]
     per_joint: dict[str, dict[str, float]]
     unscored: tuple[str, ...]
@@ -246,6 +247,7 @@ def score(takes: Iterable[Take]) -> Score3D:
         found=sum(int(f.found[:, _PELVIS].sum()) for f in framed),
         fps=(min(f.fps for f in framed), max(f.fps for f in framed)),
         average=average,
+        overall={measure.key: _weighted(measure, framed) for measure in MEASURES},
         per_action=per_action,
         per_joint={JOINTS[j]: _joint(framed, j) for j in range(JOINT_COUNT) if ever[j]},
         unscored=tuple(JOINTS[j] for j in range(JOINT_COUNT) if not ever[j]),

@@ -77,6 +77,7 @@ def test_takes_weigh_by_their_frames_within_an_action_and_actions_alike():
     assert scored.per_action["walk"]["mpjpe"] == pytest.approx((40 * 10 + 10 * 60) / 50)
     assert scored.per_action["jump"]["mpjpe"] == pytest.approx(30)
     assert scored.average["mpjpe"] == pytest.approx((20 + 30) / 2)
+    assert scored.overall["mpjpe"] == pytest.approx((40 * 10 + 10 * 60 + 10 * 30) / 60)
 
 
 def test_one_frame_that_jerks_gives_its_accelerations_by_hand():

@@ -117,8 +117,9 @@ class Clips:
     frames: per clip; with 1 the skeleton module learns alone, from frames of as many clips.
     rate: [least, most] frames a second. dropped: share of frames that are lost.
     speed: pace, up or down by this factor. mirrored: left for right. mixed: with arms, legs or
-    head of other motions. proportions: standard deviation of the logarithm of a factor on every
-    length of the body.
+    head of other motions; bent_deg: standard deviation of the angles by which trunk, head and limbs
+    of those clips are turned. tumbled: clips turned as a whole, any way up. proportions: standard
+    deviation of the logarithm of a factor on every length of the body.
     """
 
     frames: int
@@ -127,6 +128,8 @@ class Clips:
     speed: float
     mirrored: float
     mixed: float
+    bent_deg: float
+    tumbled: float
     proportions: float
 
     def __post_init__(self) -> None:
@@ -135,7 +138,8 @@ class Clips:
         within(self, 4, 240, "rate")
         within(self, 0, 0.9, "dropped")
         within(self, 1, 3, "speed")
-        within(self, 0, 1, "mirrored", "mixed", "proportions")
+        within(self, 0, 1, "mirrored", "mixed", "tumbled", "proportions")
+        within(self, 0, 45, "bent_deg")
 
 
 @dataclass(frozen=True)

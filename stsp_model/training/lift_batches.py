@@ -17,7 +17,16 @@ from stsp_model.skeleton import FLIP
 from stsp_model.training import noise, views
 from stsp_model.training.bodies import Bodies
 from stsp_model.training.config_3d import LiftConfig
-from stsp_model.training.motions import PARTS, Moments, Motions, between, perform, with_part_of
+from stsp_model.training.motions import (
+    PARTS,
+    TURNS,
+    Moments,
+    Motions,
+    bent,
+    between,
+    perform,
+    with_part_of,
+)
 from stsp_model.training.plan import generator, places
 
 _LEAST_JOINTS = 3  # with fewer a frame shows nobody
@@ -91,6 +100,8 @@ class LiftBatches:
         lengths = np.stack([rng.standard_normal(_LENGTHS) for rng in generators])
         shake = np.stack([rng.standard_normal((clips.frames, 3), "f4") for rng in generators])
         draws = noise.draw(generators, clips.frames)
+        turns = np.stack([rng.standard_normal((TURNS, 3)) for rng in generators])
+        tumbling = np.stack([rng.random(2) for rng in generators])
 
         rows = np.minimum((uniform[:, 0] * len(self.bodies)).astype(int), len(self.bodies) - 1)
         bodies = self.bodies[rows].varied(np.exp(clips.proportions * lengths))
@@ -102,6 +113,11 @@ class LiftBatches:
             chosen = (mix[:, 0] < clips.mixed) & (whether < 0.5)
             others = self._moments(which[chosen], start[chosen], stamps[chosen], pace[chosen])
             moments = with_part_of(limb, moments, others, chosen)
+        # It is bent, too, and any clip may be the wrong way up.
+        axis = turns[:, 0] / np.linalg.norm(turns[:, 0], axis=-1, keepdims=True)
+        turns *= np.radians(clips.bent_deg) * (mix[:, 0] < clips.mixed)[:, None, None]
+        turns[:, 0] = np.pi * tumbling[:, 1:] * axis * (tumbling[:, :1] < clips.tumbled)
+        moments = bent(moments, turns)
         joints, pelvis = perform(moments, bodies)
         mirrored = uniform[:, 1] < clips.mirrored
         joints[mirrored] = joints[mirrored][:, :, list(FLIP)] * np.array([-1, 1, 1], "f4")

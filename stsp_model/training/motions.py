@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from stsp_model.data.bvh import BVHDataset
 from stsp_model.data.errors import DataError
+from stsp_model.data.rotations import rotation_matrix
 from stsp_model.data.samples import BoolArray, FloatArray, Motion
 from stsp_model.skeleton import BONES, INDEX, JOINT_COUNT, JOINTS
 from stsp_model.training.bodies import Bodies
@@ -30,6 +31,16 @@ PARTS: dict[str, tuple[int, ...]] = {
     "legs": tuple(_BONE_TO[f"{s}_{n}"] for s in ("left", "right") for n in ("knee", "ankle")),
     "head": (),
 }
+# What `bent` turns: the whole, what is above the pelvis, the head, each limb, and its lower half.
+_UPPER = tuple(
+    bone for name, bone in _BONE_TO.items() if not name.endswith(("_hip", "_knee", "_ankle"))
+)
+_CHAINS: tuple[tuple[str, str, str], ...] = tuple(
+    (trunk, f"{side}_{joint}", f"{side}_{end}")
+    for trunk, joint, end in (("chest", "elbow", "wrist"), ("pelvis", "knee", "ankle"))
+    for side in ("left", "right")
+)
+TURNS = 3 + 2 * len(_CHAINS)
 _NEEDED = (*_LIMBS, INDEX["thorax"])
 _LEAST_SPAN = 0.5  # s; what is left of a take between frames with missing joints
 _BVH_HEAD = "head"  # the bone whose axes in CMU's rest pose are left, up, ahead
@@ -251,6 +262,52 @@ def with_part_of(part: str, moments: Moments, others: Moments, rows: BoolArray) 
     swung[:, :, bones] = others.directions[:, :, bones] @ turn
     directions[rows] = swung
     return replace(moments, directions=directions)
+
+
+def bent(moments: Moments, turns: FloatArray) -> Moments:
+    """The same with the body, its trunk, head and limbs turned, which makes poses nobody captured.
+
+    Each turn is about axes of what the part hangs on and stays as it is through the clip, so that
+    the motion stays as smooth as it was. The way of the pelvis is left alone.
+
+    Args:
+        turns: (B, TURNS, 3) rotation vectors, radians: of the whole body (world axes), of what is
+            above the pelvis, of the head, and of each limb and its lower half: left arm, right arm,
+            left leg, right leg.
+    """
+    rotations = _rotations(turns)
+
+    def about(axes: FrameArray, number: int) -> FrameArray:
+        """(B, T, 3, 3): turns rows of vectors of the world."""
+        turn = rotations[:, None, number]
+        return np.swapaxes(axes, -1, -2) @ np.swapaxes(turn, -1, -2) @ axes
+
+    whole = np.swapaxes(rotations[:, None, 0], -1, -2)
+    directions, chest, head = (
+        values @ whole for values in (moments.directions, moments.chest, moments.head)
+    )
+    moments = replace(moments, directions=directions, chest=chest, head=head)
+    pelvis = _pelvis(moments)
+    trunk = about(pelvis, 1)
+    upper = list(_UPPER)
+    directions[:, :, upper] = directions[:, :, upper] @ trunk
+    chest, head = _normal(chest @ trunk), head @ trunk
+    head = head @ about(chest, 2)
+    for i, (name, joint, end) in enumerate(_CHAINS):
+        axes = chest if name == "chest" else pelvis
+        bones, lower = [_BONE_TO[joint], _BONE_TO[end]], [_BONE_TO[end]]
+        directions[:, :, bones] = directions[:, :, bones] @ about(axes, 3 + 2 * i)
+        directions[:, :, lower] = directions[:, :, lower] @ about(axes, 4 + 2 * i)
+    return replace(moments, chest=chest, head=head)
+
+
+def _rotations(vectors: FloatArray) -> FrameArray:
+    """(..., 3, 3) of rotation vectors (..., 3), radians."""
+    angle = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    # sin(a / 2) / a, which is 1/2 where nothing is turned.
+    share = np.sinc(angle / (2 * np.pi)) / 2
+    quaternion = np.concatenate([np.cos(angle / 2), share * vectors], axis=-1)
+    return rotation_matrix(quaternion).astype(np.float32)
 
 
 def _pelvis(moments: Moments) -> FrameArray:

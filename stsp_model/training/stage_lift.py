@@ -164,7 +164,7 @@ def validation_clips(
     shoulder = children().shoulder.mean(axis=0)
     motions = collect(open_selection(select, data, MOTIONS), shoulder)
     # Motions as they were captured.
-    config = replace(config, clips=replace(config.clips, mixed=0.0))
+    config = replace(config, clips=replace(config.clips, mixed=0.0, tumbled=0.0))
     size = min(_VALIDATION_BATCH, config.validation_clips)
     batches = LiftBatches(config, motions, children(validation=True), "lift validation", size)
     return [batches.batch(number, 0, 1) for number in range(-(-config.validation_clips // size))]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
 
 from stsp_model.data.bvh import BVHDataset
 from stsp_model.data.errors import DataError
@@ -18,7 +19,15 @@ from stsp_model.losses import bone_lengths
 from stsp_model.skeleton import BONES, INDEX, JOINT_COUNT, JOINTS
 from stsp_model.training.bodies import children
 from stsp_model.training.lift_batches import LiftBatches
-from stsp_model.training.motions import PARTS, between, collect, perform, with_part_of
+from stsp_model.training.motions import (
+    PARTS,
+    TURNS,
+    bent,
+    between,
+    collect,
+    perform,
+    with_part_of,
+)
 from stsp_model.training.stage_lift import lift_losses
 
 QUIET = replace(
@@ -143,6 +152,73 @@ def test_a_part_of_another_motion_moves_as_there_relative_to_the_trunk(motions, 
     assert np.abs(stands(got) - stands(mine)).max() > 0.003
     np.testing.assert_allclose(got[0][:, rest], mine[0][:, rest], atol=1e-6)
     np.testing.assert_array_equal(got[1], mine[1])
+
+
+ARM, LEG = ("elbow", "wrist"), ("knee", "ankle")
+TURNED = (
+    JOINTS[1:],
+    [n for n in JOINTS[1:] if not n.endswith(("hip", "knee", "ankle"))],
+    ["nose", "head_top"],
+    *[[f"{side}_{n}" for n in names] for pair in (ARM, LEG) for side in ("left", "right")
+      for names in (pair, pair[1:])],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("turn", range(TURNS))
+def test_a_turn_moves_what_hangs_on_it_in_the_axes_of_what_that_hangs_on(motions, turn):
+    moments = between(motions, np.arange(40)[None] + 30, np.zeros((1, 40)))
+    vector = np.array([0.3, -0.2, 0.4])
+    turns = np.zeros((1, TURNS, 3))
+    body = children()[:1]
+    np.testing.assert_allclose(
+        perform(bent(moments, turns), body)[0], perform(moments, body)[0], atol=1e-6
+    )
+    turns[:, turn] = vector
+    got, mine = (perform(m, body)[0][0] for m in (bent(moments, turns), moments))
+    at = [INDEX[name] for name in TURNED[turn]]
+    rest = [i for i in range(JOINT_COUNT) if i not in at]
+    np.testing.assert_allclose(got[:, rest], mine[:, rest], atol=1e-6)
+    assert (np.linalg.norm(got - mine, axis=-1).max(axis=0)[at] > 0.01).all()
+    if turn == 2:
+        return  # the neck goes half of the head's way
+    root = {child: parent for parent, child in BONES}[at[0]] if turn > 2 else 0
+    rotation = Rotation.from_rotvec(vector).as_matrix()
+    axes = np.eye(3)[None].repeat(40, axis=0)
+    if turn:
+        low, high = ("pelvis", "spine") if turn in (1, 7, 8, 9, 10) else ("pelvis", "thorax")
+        left, right = ("hip" if turn in (1, 7, 8, 9, 10) else "shoulder",) * 2
+        up = mine[:, INDEX[high]] - mine[:, INDEX[low]]
+        axes = axes_of(mine[:, INDEX[f"left_{left}"]] - mine[:, INDEX[f"right_{right}"]], up)
+    if 2 < turn < 7:
+        axes = moments.chest[0] / np.linalg.norm(moments.chest[0], axis=-1, keepdims=True)
+    for joint in at:
+        before, after = (
+            np.einsum("tij,tj->ti", axes, pose[:, joint] - pose[:, root]) for pose in (mine, got)
+        )
+        np.testing.assert_allclose(after, before @ rotation.T, atol=1e-4)
+
+
+def axes_of(left, up):
+    up = up / np.linalg.norm(up, axis=-1, keepdims=True)
+    forwards = np.cross(left, up)
+    forwards /= np.linalg.norm(forwards, axis=-1, keepdims=True)
+    return np.stack([np.cross(up, forwards), up, forwards], axis=-2)
+
+
+def test_clips_tumble_as_often_as_they_should(motions):
+    config = replace(minisets.lift_config(batch=200), noise=QUIET)
+
+    def upright(share):
+        clips = replace(config.clips, frames=1, tumbled=share, mixed=0.0)
+        batch = LiftBatches(replace(config, clips=clips), motions, children(), "test", 200).batch(
+            0, 0, 1
+        )
+        trunk = batch.target[:, 0, INDEX["thorax"], 1]  # y down
+        return (trunk < 0).float().mean()
+
+    assert upright(0.0) > 0.97
+    assert upright(1.0) < 0.7
+    assert 0.75 < upright(0.3) < 0.95
 
 
 def test_motions_stand_upright_whatever_their_axes(captures):

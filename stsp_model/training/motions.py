@@ -32,9 +32,7 @@ PARTS: dict[str, tuple[int, ...]] = {
     "head": (),
 }
 # What `bent` turns: the whole, what is above the pelvis, the head, each limb, and its lower half.
-_UPPER = tuple(
-    bone for name, bone in _BONE_TO.items() if not name.endswith(("_hip", "_knee", "_ankle"))
-)
+_UPPER = tuple(name for name in _BONE_TO if not name.endswith(("_hip", "_knee", "_ankle")))
 _CHAINS: tuple[tuple[str, str, str], ...] = tuple(
     (trunk, f"{side}_{joint}", f"{side}_{end}")
     for trunk, joint, end in (("chest", "elbow", "wrist"), ("pelvis", "knee", "ankle"))
@@ -279,26 +277,29 @@ def bent(moments: Moments, turns: FloatArray) -> Moments:
 
     def about(axes: FrameArray, number: int) -> FrameArray:
         """(B, T, 3, 3): turns rows of vectors of the world."""
-        turn = rotations[:, None, number]
-        return np.swapaxes(axes, -1, -2) @ np.swapaxes(turn, -1, -2) @ axes
+        turn = np.swapaxes(rotations[:, None, number], -1, -2)
+        return np.asarray(np.swapaxes(axes, -1, -2) @ turn @ axes, np.float32)
 
     whole = np.swapaxes(rotations[:, None, 0], -1, -2)
     directions, chest, head = (
-        values @ whole for values in (moments.directions, moments.chest, moments.head)
+        np.asarray(values @ whole, np.float32)
+        for values in (moments.directions, moments.chest, moments.head)
     )
-    moments = replace(moments, directions=directions, chest=chest, head=head)
-    pelvis = _pelvis(moments)
+    pelvis = _pelvis(replace(moments, directions=directions))
+
+    def turn_bones(names: Sequence[str], turn: FrameArray) -> None:
+        bones = [_BONE_TO[name] for name in names]
+        directions[:, :, bones] = directions[:, :, bones] @ turn
+
     trunk = about(pelvis, 1)
-    upper = list(_UPPER)
-    directions[:, :, upper] = directions[:, :, upper] @ trunk
-    chest, head = _normal(chest @ trunk), head @ trunk
-    head = head @ about(chest, 2)
+    turn_bones(_UPPER, trunk)
+    chest = _normal(np.asarray(chest @ trunk, np.float32))
+    head = np.asarray(head @ trunk @ about(chest, 2), np.float32)
     for i, (name, joint, end) in enumerate(_CHAINS):
         axes = chest if name == "chest" else pelvis
-        bones, lower = [_BONE_TO[joint], _BONE_TO[end]], [_BONE_TO[end]]
-        directions[:, :, bones] = directions[:, :, bones] @ about(axes, 3 + 2 * i)
-        directions[:, :, lower] = directions[:, :, lower] @ about(axes, 4 + 2 * i)
-    return replace(moments, chest=chest, head=head)
+        turn_bones((joint, end), about(axes, 3 + 2 * i))
+        turn_bones((end,), about(axes, 4 + 2 * i))
+    return replace(moments, directions=directions, chest=chest, head=head)
 
 
 def _rotations(vectors: FloatArray) -> FrameArray:

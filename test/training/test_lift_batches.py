@@ -182,27 +182,24 @@ def test_a_turn_moves_what_hangs_on_it_in_the_axes_of_what_that_hangs_on(motions
     if turn == 2:
         return  # the neck goes half of the head's way
     root = {child: parent for parent, child in BONES}[at[0]] if turn > 2 else 0
-    rotation = Rotation.from_rotvec(vector).as_matrix()
     axes = np.eye(3)[None].repeat(40, axis=0)
-    if turn:
-        low, high = ("pelvis", "spine") if turn in (1, 7, 8, 9, 10) else ("pelvis", "thorax")
-        left, right = ("hip" if turn in (1, 7, 8, 9, 10) else "shoulder",) * 2
-        up = mine[:, INDEX[high]] - mine[:, INDEX[low]]
-        axes = axes_of(mine[:, INDEX[f"left_{left}"]] - mine[:, INDEX[f"right_{right}"]], up)
-    if 2 < turn < 7:
+    if turn in (1, 7, 8, 9, 10):
+        left, up = (
+            mine[:, INDEX[b]] - mine[:, INDEX[a]]
+            for a, b in (("right_hip", "left_hip"), ("pelvis", "spine"))
+        )
+        up /= np.linalg.norm(up, axis=-1, keepdims=True)
+        forwards = np.cross(left, up)
+        forwards /= np.linalg.norm(forwards, axis=-1, keepdims=True)
+        axes = np.stack([np.cross(up, forwards), up, forwards], axis=-2)
+    elif turn:
         axes = moments.chest[0] / np.linalg.norm(moments.chest[0], axis=-1, keepdims=True)
+    rotation = Rotation.from_rotvec(vector).as_matrix()
     for joint in at:
         before, after = (
             np.einsum("tij,tj->ti", axes, pose[:, joint] - pose[:, root]) for pose in (mine, got)
         )
         np.testing.assert_allclose(after, before @ rotation.T, atol=1e-4)
-
-
-def axes_of(left, up):
-    up = up / np.linalg.norm(up, axis=-1, keepdims=True)
-    forwards = np.cross(left, up)
-    forwards /= np.linalg.norm(forwards, axis=-1, keepdims=True)
-    return np.stack([np.cross(up, forwards), up, forwards], axis=-2)
 
 
 def test_clips_tumble_as_often_as_they_should(motions):

@@ -246,9 +246,10 @@ def with_part_of(part: str, moments: Moments, others: Moments, rows: BoolArray) 
     Arms and head keep their way relative to the chest and legs theirs relative to the pelvis, so
     that any two motions go together.
     """
-    trunks = _pelvis(moments) if part == "legs" else moments.chest
-    other_trunks = _pelvis(others) if part == "legs" else others.chest
-    mine, theirs = _normal(trunks[rows]), _normal(other_trunks)
+    if part == "legs":
+        mine, theirs = _pelvis(moments.directions[rows]), _pelvis(others.directions)
+    else:
+        mine, theirs = _normal(moments.chest[rows]), _normal(others.chest)
     turn = np.swapaxes(theirs, -1, -2) @ mine  # rows of axes: from the other trunk to this one
     if part == "head":
         head = moments.head.copy()
@@ -285,7 +286,7 @@ def bent(moments: Moments, turns: FloatArray) -> Moments:
         np.asarray(values @ whole, np.float32)
         for values in (moments.directions, moments.chest, moments.head)
     )
-    pelvis = _pelvis(replace(moments, directions=directions))
+    pelvis = _pelvis(directions)
 
     def turn_bones(names: Sequence[str], turn: FrameArray) -> None:
         bones = [_BONE_TO[name] for name in names]
@@ -311,11 +312,11 @@ def _rotations(vectors: FloatArray) -> FrameArray:
     return rotation_matrix(quaternion).astype(np.float32)
 
 
-def _pelvis(moments: Moments) -> FrameArray:
+def _pelvis(directions: FrameArray) -> FrameArray:
     """(B, T, 3, 3): rows are the axes of the pelvis to the left, up and forwards."""
-    directions = moments.directions.astype(np.float64)
     left, right, up = (
-        directions[:, :, _BONE_TO[name]] for name in ("left_hip", "right_hip", "spine")
+        directions[:, :, _BONE_TO[name]].astype(np.float64)
+        for name in ("left_hip", "right_hip", "spine")
     )
     return np.asarray(_axes(left - right, up), np.float32)
 

@@ -1,57 +1,68 @@
-"""The mean of a lifter before and after stage finetune: nearly as good on video as the latter.
+"""The mean of weights before and after more training: nearly as good at the new, forgets less.
 
-    python -m stsp_model.training.mean BEFORE AFTER OUT [SHARE]
+    python -m stsp_model.training.mean BEFORE AFTER OUT [--share 0.5] [--modules lifter]
 
-SHARE, 0 to 1 and 0.5 if not given, is that of BEFORE: 1 joins AFTER's keypoints to BEFORE's lifter.
-
-Stage finetune knows only the motions that were rendered, and forgets some of what the lifter learnt
-from motion capture. Halfway between the two sets of weights most of both is kept (Wortsman et al.,
-Robust fine-tuning of zero-shot models, CVPR 2022). Calibrate OUT afterwards, see calibrate.py.
+Stage finetune knows only some of the motions that the lifter learnt, and forgets others. Between
+the two sets of weights most of both is kept (Wortsman et al., Robust fine-tuning of zero-shot
+models, CVPR 2022). A share of 1 joins the modules of BEFORE to the rest of AFTER. Calibrate OUT
+afterwards, see calibrate.py.
 """
 
 from __future__ import annotations
 
-import math
+import argparse
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from stsp_model.checkpoint import load_model, save
 
+MODULES = ("finder", "epe", "lifter")
+
 
 @torch.no_grad()
-def main(before: str = "", after: str = "", out: str = "", share: str = "0.5") -> None:
-    """Write AFTER with the mean of both lifters.
+def mean(before: str, after: str, out: str, share: float, modules: Sequence[str]) -> None:
+    """Write AFTER with the weighted mean of some of its modules and those of BEFORE.
+
+    Args:
+        share: of BEFORE, 0 to 1.
+        modules: of MODULES.
 
     Raises:
-        ValueError, OSError: if an argument or a file is missing or wrong, or their presets differ.
+        ValueError, OSError: if the share or a file is wrong, or the presets differ.
     """
-    if not (before and after and out):
-        raise ValueError("three files are needed: BEFORE AFTER OUT")
-    try:
-        weight = float(share)
-    except ValueError:
-        weight = math.nan
-    if not 0 <= weight <= 1:
-        raise ValueError(f"SHARE is {share!r}, expected 0 to 1")
+    if not 0 <= share <= 1:
+        raise ValueError(f"share is {share}, expected 0 to 1")
     network = load_model(Path(after))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that BEFORE may be half trained is no news
         earlier = load_model(Path(before))
     if earlier.preset != network.preset:
         raise ValueError(f"{before} and {after} hold weights of different presets")
-    own = network.lifter.state_dict()
-    for name, value in earlier.lifter.state_dict().items():
-        own[name].lerp_(value, weight)
-    save(
-        network, out, f"{network.note}\nmean: {weight:g} of the lifter of {earlier.note or before}"
-    )
+    for module in modules:
+        own = network.get_submodule(module).state_dict()
+        for name, value in earlier.get_submodule(module).state_dict().items():
+            if value.is_floating_point():
+                own[name].lerp_(value, share)
+    save(network, out, f"{network.note}\nmean: {share:g} of {', '.join(modules)} of {before}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command; see the top of the file. Raises what `mean` raises."""
+    parser = argparse.ArgumentParser(prog="python -m stsp_model.training.mean")
+    for name in ("before", "after", "out"):
+        parser.add_argument(name, metavar=name.upper())
+    parser.add_argument("--share", type=float, default=0.5, help="of BEFORE; default: 0.5")
+    parser.add_argument("--modules", nargs="+", choices=MODULES, default=["lifter"])
+    given = parser.parse_args(arguments)
+    mean(given.before, given.after, given.out, given.share, given.modules)
 
 
 if __name__ == "__main__":
     try:
-        main(*sys.argv[1:])
-    except (OSError, TypeError, ValueError) as error:
+        main()
+    except (OSError, ValueError) as error:
         sys.exit(f"mean: {error}")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from stsp_model.gsr import GSR, HEADS, WIDTH, GraphAttention, Keypoints2D, adjacency
-from stsp_model.skeleton import BONES, INDEX, PARENTS
+from stsp_model.skeleton import BONES, FLIP, INDEX, PARENTS
 
 CHANNELS = 6
 
@@ -133,3 +133,48 @@ def test_people_of_a_batch_do_not_see_each_other():
     )
     with torch.no_grad():
         torch.testing.assert_close(network(alone).joints, network(keypoints).joints[1:2])
+
+
+def in_a_mirror(keypoints: Keypoints2D) -> Keypoints2D:
+    across = keypoints.covariance.clone()
+    across[..., 0, 1] *= -1
+    across[..., 1, 0] *= -1
+    joints = keypoints.joints * torch.tensor([-1.0, 1.0])
+    swapped = {
+        name: value[:, list(FLIP)]
+        for name, value in (
+            ("joints", joints),
+            ("mass", keypoints.mass),
+            ("covariance", across),
+            ("missing", keypoints.missing),
+        )
+    }
+    return replace(keypoints, **swapped)
+
+
+def test_in_use_joints_in_a_mirror_give_the_pose_in_a_mirror():
+    network = GSR(CHANNELS)
+    keypoints = replace(random_keypoints(4), seen=torch.zeros(4, dtype=torch.bool))
+    keypoints.missing[1, 3] = True
+    with torch.no_grad():
+        learning = network(in_a_mirror(keypoints)).joints, network(keypoints).joints
+        network.eval()
+        pose, twin = network(keypoints), network(in_a_mirror(keypoints))
+    back = torch.tensor([-1.0, 1.0, 1.0])
+    torch.testing.assert_close(twin.joints, pose.joints[:, list(FLIP)] * back)
+    torch.testing.assert_close(twin.log_variance, pose.log_variance[:, list(FLIP)])
+    torch.testing.assert_close(twin.height, pose.height)
+    assert (learning[0] - learning[1][:, list(FLIP)] * back).abs().max() > 0.01
+    torch.testing.assert_close(pose.joints, (learning[1] + learning[0][:, list(FLIP)] * back) / 2)
+
+
+def test_in_use_the_mirror_image_goes_without_visual_features():
+    network = GSR(CHANNELS)
+    keypoints = random_keypoints(2)
+    unseen = replace(in_a_mirror(keypoints), seen=torch.zeros(2, dtype=torch.bool))
+    with torch.no_grad():
+        own, other = network(keypoints), network(unseen)
+        both = network.eval()(keypoints)
+    back = other.joints[:, list(FLIP)] * torch.tensor([-1.0, 1.0, 1.0])
+    torch.testing.assert_close(both.joints, (own.joints + back) / 2)
+    torch.testing.assert_close(both.nodes, own.nodes)

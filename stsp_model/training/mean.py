@@ -52,7 +52,9 @@ def mean(before: str, after: str, out: str, share: float, modules: Sequence[str]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command; see the top of the file. Raises what `mean` raises."""
-    parser = argparse.ArgumentParser(prog="python -m stsp_model.training.mean")
+    parser = argparse.ArgumentParser(
+        "python -m stsp_model.training.mean", description="Mean of some modules of two weights."
+    )
     for name in ("before", "after", "out"):
         parser.add_argument(name, metavar=name.upper())
     parser.add_argument("--share", type=float, default=0.5, help="of BEFORE; default: 0.5")

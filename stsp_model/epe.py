@@ -60,9 +60,13 @@ def motion_saliency(
     create: Any = cv2.DISOpticalFlow_create  # type: ignore[attr-defined]  # old OpenCV's name, too
     dis = create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
     flow = dis.calc(_small_grey(previous_crop, size), _small_grey(crop, size), None)
-    flow = flow - np.median(flow, axis=(0, 1))
-    scale = REFERENCE_INTERVAL / interval / np.hypot(*size)
-    return np.clip(np.hypot(flow[..., 0], flow[..., 1]) * scale, 0, 1).astype(np.float32)
+    # In plain steps, for each component on its own: np.median and np.hypot take twice as long.
+    ways = np.ascontiguousarray(flow.reshape(-1, 2).T)
+    middle = (ways.shape[1] - 1) // 2, ways.shape[1] // 2
+    ways -= np.partition(ways, middle, axis=1)[:, middle].mean(axis=1, keepdims=True)
+    length: npt.NDArray[np.float32] = np.sqrt((ways * ways).sum(axis=0)).reshape(size[::-1])
+    length *= np.float32(REFERENCE_INTERVAL / interval / np.hypot(*size))
+    return np.clip(length, 0, 1, out=length)
 
 
 def _small_grey(crop: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:

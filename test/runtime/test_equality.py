@@ -155,10 +155,8 @@ def test_the_graphs_for_gpus_in_half_precision_stay_within_its_bounds(edge, pict
     network = open_network(exported.export(edge, half=True), "onnxruntime")
     expected = steps(open_network(edge, "torch"), pictures, boxes)
     pixels, metres = differences(steps(network, pictures, boxes), expected)
-    # A joint beyond doubt in neither precision may climb another hill.
-    assert (pixels < HALF_PIXELS).mean() > 0.99
-    assert pixels.max() < 4
-    assert np.percentile(metres, 99) < HALF_METRES
+    assert pixels.max() < HALF_PIXELS
+    assert metres.max() < HALF_METRES
 
 
 @pytest.mark.parametrize("backend", FLOAT32)

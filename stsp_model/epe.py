@@ -117,7 +117,8 @@ def soft_argmax(heatmaps: Tensor, window: bool = True) -> tuple[Tensor, Tensor, 
     x, y = (cell % width).float(), cell.div(width, rounding_mode="floor").float()
     if window:
         share = logits.softmax(dim=-1)
-        smooth = _smoothed(share.unflatten(-1, heatmaps.shape[-2:]))
+        maps = share.unflatten(-1, heatmaps.shape[-2:])
+        smooth = _smoothed(maps)
         mode = smooth.flatten(-2).argmax(dim=-1, keepdim=True)
         across, down = x - mode % width, y - mode.div(width, rounding_mode="floor")
         inside = (across.abs() <= WINDOW_RADIUS) & (down.abs() <= WINDOW_RADIUS)
@@ -134,13 +135,13 @@ def soft_argmax(heatmaps: Tensor, window: bool = True) -> tuple[Tensor, Tensor, 
     mean = torch.stack([mean_x, mean_y], dim=-1)
     if window and not heatmaps.is_meta:  # which knows no autocast, and where shapes alone count
         for _ in range(MODE_STEPS):
-            mean = _shifted(mean, share.unflatten(-1, heatmaps.shape[-2:]))
+            mean = _shifted(mean, maps)
     return cells_to_pixels(mean), mass, covariance
 
 
 def _smoothed(maps: Tensor) -> Tensor:
     """Maps (..., h, w) under a Gaussian of MODE_SIGMA cells, in float32 whatever runs around it."""
-    down, across = (_nearness(size, maps.device) for size in maps.shape[-2:])
+    down, across = (_nearness(_cells(size, maps), size) for size in maps.shape[-2:])
     if maps.is_meta:  # as above
         return maps
     with torch.autocast(maps.device.type, enabled=False):
@@ -149,11 +150,9 @@ def _smoothed(maps: Tensor) -> Tensor:
 
 def _shifted(mean: Tensor, maps: Tensor) -> Tensor:
     """A step of mean shift from cells (..., 2) on maps (..., h, w) that sum to one."""
-    x, y = (torch.arange(size, device=maps.device).float() for size in maps.shape[:-3:-1])
-    across, down = (
-        torch.exp(-0.5 * ((cells - place.unsqueeze(-1)) / MODE_SIGMA).square())
-        for cells, place in zip((x, y), mean.unbind(dim=-1), strict=True)
-    )
+    height, width = maps.shape[-2:]
+    x, y = _cells(width, maps), _cells(height, maps)
+    across, down = _nearness(mean[..., 0], width), _nearness(mean[..., 1], height)
     with torch.autocast(maps.device.type, enabled=False):
         columns = (down.unsqueeze(-2) @ maps).squeeze(-2) * across  # what each has, (..., w)
         rows = (maps @ across.unsqueeze(-1)).squeeze(-1) * down
@@ -162,10 +161,14 @@ def _shifted(mean: Tensor, maps: Tensor) -> Tensor:
     return torch.stack([(columns * x).sum(dim=-1) / whole, (rows * y).sum(dim=-1) / whole], dim=-1)
 
 
-def _nearness(size: int, device: torch.device) -> Tensor:
-    """A Gaussian of the distance between any two cells of a line, (size, size)."""
-    cell = torch.arange(size, device=device) / MODE_SIGMA
-    return torch.exp(-0.5 * (cell - cell.unsqueeze(1)).square())
+def _cells(count: int, like: Tensor) -> Tensor:
+    return torch.arange(count, device=like.device).float()
+
+
+def _nearness(places: Tensor, count: int) -> Tensor:
+    """(..., count): a Gaussian of how far each cell of a line is from `places` (...)."""
+    away = _cells(count, places) / MODE_SIGMA - (places / MODE_SIGMA).unsqueeze(-1)
+    return torch.exp(-0.5 * away.square())
 
 
 def mass_logit(mass: Tensor) -> Tensor:

@@ -189,10 +189,11 @@ class PoseNode(LifecycleNode):
             self._inputs.open(self._settings)
 
     def _deactivate(self, state: LifecycleState) -> None:
-        self._inputs.close()
+        deadline = time.monotonic() + self._stop_timeout
+        self._inputs.close()  # on a busy machine DDS takes seconds for it
         if self._worker is not None:
-            if not self._worker.stop(self._stop_timeout):
-                if self._enabled:
+            if not self._worker.stop(max(0.0, deadline - time.monotonic())):
+                if self._enabled and not self._finalized:
                     self._inputs.open(self._settings)
                 raise RuntimeError(f"inference has not ended after {self._stop_timeout:.1f} s")
             self._drop_waiting()

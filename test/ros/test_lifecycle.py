@@ -145,3 +145,21 @@ def test_hanging_inference_refuses_to_deactivate(
     bench.peer.skeletons_at(60.0)
     bench.peer.greet()  # it goes on
     assert bench.peer.change_state(Transition.TRANSITION_DEACTIVATE)
+
+
+def test_inference_that_hangs_at_shutdown_gets_no_more_images(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_module, "STOP_TIMEOUT", 0.2)
+    fake = FakeEstimator()
+    bench.start(fake)
+    bench.peer.greet()
+    fake.gate = Semaphore(0)
+    fake.at_work.clear()
+    bench.peer.image.publish(an_image(60.0))
+    assert fake.at_work.wait(30)
+    bench.peer.change_state(Transition.TRANSITION_ACTIVE_SHUTDOWN)
+    bench.peer.status(lambda _, status: "inference has not ended" in status.message)
+    wait_for(lambda: bench.peer.image.get_subscription_count() == 0, "the node to unsubscribe")
+    fake.gate.release(1000)
+    bench.peer.skeletons_at(60.0)

@@ -1,12 +1,12 @@
-"""A replay's images, read and decoded by a thread while the network works."""
+"""A replay's images, read and decoded beside the network."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from stsp_model.bag import BagReader
 from stsp_model.lifter import MAX_GAP
+from stsp_model.replay.beside import Beside, Work
 from stsp_model.replay.live import MEASURED, Live, as_lived, in_stamp_order
 from stsp_model.sources import BagImage, bag_images
 
@@ -62,8 +63,9 @@ def prepared(
     info_topic: str | None,
     live: Live,
     took: Callable[[], float],
+    thread: Beside,
 ) -> Iterator[Iterator[Frame]]:
-    """The frames, each read and decoded by a thread while the one before is worked on.
+    """The frames, each read and decoded by the thread while the one before is worked on.
 
     The first is under way at once, so that what there is to set up costs no time beside it.
 
@@ -77,16 +79,15 @@ def prepared(
             frames.close()
         return
     # One thread alone opens, reads and closes the bag: SQLite insists.
-    with ThreadPoolExecutor(1, "stsp_decode") as pool:
-        try:
-            yield _ahead(pool, frames, pool.submit(next, frames, None))
-        finally:
-            pool.submit(frames.close).result()
+    first = thread.add(partial(next, frames, None))
+    thread.begin()
+    try:
+        yield _ahead(thread, frames, first)
+    finally:
+        thread.add(frames.close).result()
 
 
-def _ahead(
-    pool: ThreadPoolExecutor, frames: Iterator[Frame], coming: Future[Frame | None]
-) -> Iterator[Frame]:
+def _ahead(thread: Beside, frames: Iterator[Frame], coming: Work[Frame | None]) -> Iterator[Frame]:
     while (frame := coming.result()) is not None:
-        coming = pool.submit(next, frames, None)
+        coming = thread.add(partial(next, frames, None))
         yield frame

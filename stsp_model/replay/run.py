@@ -11,6 +11,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,10 @@ from stsp_model.messages import skeletons_message
 from stsp_model.network import STSPNet
 from stsp_model.outcomes import BAD_IMAGE, LATE, PROCESSED, SUPERSEDED
 from stsp_model.pose import Pose, TrackingState
+from stsp_model.replay.beside import Beside, Work, announcing, beside
 from stsp_model.replay.charts import PlotlyError
 from stsp_model.replay.frames import Frame, prepared
-from stsp_model.replay.live import Live
+from stsp_model.replay.live import MEASURED, Live
 from stsp_model.replay.record import OUTCOMES, Record, write_record
 from stsp_model.replay.report import write_report
 from stsp_model.replay.scores import scores
@@ -247,9 +249,10 @@ def replay(
     damage = None
     with (
         BagWriter(out / SKELETONS) as writer,
-        prepared(bag, topic, info_topic, options.live, lambda: run.took) as frames,
+        beside() as thread,
+        prepared(bag, topic, info_topic, options.live, lambda: run.took, thread) as frames,
     ):
-        run = _Run(options, open_network(model, backend, options.device), writer)
+        run = _Run(options, open_network(model, backend, options.device), writer, thread)
         with tqdm(total=count, desc=bag.name, unit=" images", disable=not bar) as progress:
             began = time.perf_counter()
             try:
@@ -258,6 +261,7 @@ def replay(
                     progress.update()
             except BagError as error:
                 damage = error
+            run.finish_writing()
             seconds = time.perf_counter() - began
     complete = damage is None and len(run.stamps) == count
     record, pictures, left_out = run.record(facts, topic, truth, complete)
@@ -281,10 +285,35 @@ def replay(
     return metrics
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """What the estimator saw: of which image, and by which camera its poses are drawn."""
+
+    number: int
+    pixels: npt.NDArray[np.uint8]
+    poses: Sequence[Pose]
+    camera: Camera
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What became of an image.
+
+    trouble: what went wrong. latency: s of the estimator's step. seen: None where it took no step.
+    """
+
+    name: str
+    trouble: str = ""
+    latency: float = math.nan
+    seen: _Seen | None = None
+
+
 class _Run:
     """What has been made of the bag so far."""
 
-    def __init__(self, options: Options, network: Network, writer: BagWriter) -> None:
+    def __init__(
+        self, options: Options, network: Network, writer: BagWriter, thread: Beside
+    ) -> None:
         self.stamps: list[int] = []
         self.took = 0.0  # s that work on the latest image took
         self._options = options
@@ -293,8 +322,12 @@ class _Run:
         writer.add_topic(MARKERS_TOPIC, MARKERS_TYPE)
         writer.add_topic(ANGLES_TOPIC, JOINT_STATE_TYPE)
         warm_up(network, options.max_people)
+        self._thread = thread
+        self._written: Work[None] | None = None  # of the latest image
         self._estimator = PoseEstimator(
-            network, subject_height=options.subject_height, max_people=options.max_people
+            announcing(network, thread),
+            subject_height=options.subject_height,
+            max_people=options.max_people,
         )
         self._cameras = CameraSource()
         self._outcomes: list[str] = []
@@ -313,23 +346,22 @@ class _Run:
         if not self.stamps:
             self._frame_id = frame.image.message.header.frame_id
             self._look_at_info(frame.image)
-        if self._options.copy_images:
-            self._copy(frame.image)
-        outcome, latency, trouble = self._outcome(frame)
-        if trouble:
+        outcome = self._outcome(frame)
+        if outcome.trouble:
             when = frame.image.stamp / _SECOND
-            self._notes.setdefault(outcome, f"{outcome}, first at {when:.3f} s: {trouble}")
+            note = f"{outcome.name}, first at {when:.3f} s: {outcome.trouble}"
+            self._notes.setdefault(outcome.name, note)
+        self._write(frame.image, outcome)
         self.stamps.append(frame.image.stamp)
-        self._outcomes.append(outcome)
-        self._latencies.append(latency)
+        self._outcomes.append(outcome.name)
+        self._latencies.append(outcome.latency)
         self.took = frame.seconds + time.perf_counter() - began
 
-    def _outcome(self, frame: Frame) -> tuple[str, float, str]:
-        """What became of it, the seconds of the estimator's step, and what went wrong."""
+    def _outcome(self, frame: Frame) -> _Outcome:
         if frame.pixels is None:
-            return SUPERSEDED, math.nan, ""
+            return _Outcome(SUPERSEDED)
         if isinstance(frame.pixels, str):
-            return BAD_IMAGE, math.nan, frame.pixels
+            return _Outcome(BAD_IMAGE, frame.pixels)
         image, pixels = frame.image, frame.pixels
         height, width = pixels.shape[:2]
         if image.info is not None:
@@ -342,29 +374,47 @@ class _Run:
         try:
             poses = self._estimator.step(pixels, seconds + 1e-9 * nanoseconds, camera=camera)
         except LateFrameError as error:
-            return LATE, math.nan, str(error)
+            return _Outcome(LATE, str(error))
         except ValueError as error:  # too small, too large ...
-            return BAD_IMAGE, math.nan, str(error)
+            return _Outcome(BAD_IMAGE, str(error))
         latency = time.perf_counter() - began
-        self._write(image, poses, camera or Camera.guess(width, height))
         if self._size == (0, 0):
             self._size, self._K = (width, height), None if camera is None else camera.K
         number = len(self.stamps)
         for pose in poses:
             if pose.tracking_state == TrackingState.OK:
                 self._people.setdefault(pose.id, []).append((number, pose))
-        if self._options.images:
-            self._pictures[number] = _picture(pixels)
-        return PROCESSED, latency, ""
+        seen = _Seen(number, pixels, poses, camera or Camera.guess(width, height))
+        return _Outcome(PROCESSED, latency=latency, seen=seen)
 
-    def _write(self, image: BagImage, poses: Sequence[Pose], camera: Camera) -> None:
+    def _write(self, image: BagImage, outcome: _Outcome) -> None:
+        """Have the messages about an image written beside the network's work on the next."""
+        self.finish_writing()
+        self._written = self._thread.add(partial(self._write_now, image, outcome))
+        if self._options.live == MEASURED:  # writing is part of what a node's work takes
+            self.finish_writing()
+
+    def finish_writing(self) -> None:
+        """Wait until all messages are written. Raises what writing raised."""
+        if self._written is not None:
+            self._written.result()
+
+    def _write_now(self, image: BagImage, outcome: _Outcome) -> None:
+        if self._options.copy_images:
+            self._copy(image)
+        seen = outcome.seen
+        if seen is None:
+            return
+        if self._options.images:
+            self._pictures[seen.number] = _picture(seen.pixels)
         types, log_time = message_types(), image.record.log_time
         own = header(image.stamp, image.message.header.frame_id)
-        skeletons = skeletons_message(types, poses, own, math.nan)
+        skeletons = skeletons_message(types, seen.poses, own, math.nan)
         self._writer.write_message(SKELETONS_TOPIC, log_time, skeletons)
-        markers = skeleton_markers(types, poses, own, camera)
+        markers = skeleton_markers(types, seen.poses, own, seen.camera)
         self._writer.write_message(MARKERS_TOPIC, log_time, markers)
-        self._writer.write_message(ANGLES_TOPIC, log_time, joint_angles_message(poses, own))
+        angles = joint_angles_message(seen.poses, own)
+        self._writer.write_message(ANGLES_TOPIC, log_time, angles)
 
     def _copy(self, image: BagImage) -> None:
         records = [image.record]

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 from torch import Tensor
 
 from stsp_model.epe import Observation
-from stsp_model.runtime.graphs import EPE
+from stsp_model.runtime.graphs import EPE, FINDER
 from stsp_model.runtime.running import Network, RunningNetwork
 
 T = TypeVar("T")
@@ -77,11 +78,15 @@ def beside() -> Iterator[Beside]:
 
 
 class _Announcing:
-    """A network that calls `begin` before it observes, which is most of its work."""
+    """A network that calls `begin` before it looks at pixels, which is most of its work."""
 
     def __init__(self, network: Network, begin: Callable[[], None]) -> None:
         self._network = network
         self._begin = begin
+
+    def find_people(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        self._begin()
+        return self._network.find_people(frames)
 
     def observe(self, crops: Tensor, saliency: Tensor) -> Observation:
         self._begin()
@@ -95,12 +100,12 @@ def announcing(network: Network, thread: Beside) -> Network:
     """The network, beside which the thread begins what waits."""
     if not isinstance(network, RunningNetwork):
         return cast(Network, _Announcing(network, thread.begin))
-    run = network.runs[EPE]
 
-    def announced(inputs: Sequence[Tensor]) -> list[Tensor]:
+    def announced(graph: str, inputs: Sequence[Tensor]) -> list[Tensor]:
         # No earlier: each operation of PyTorch's on the way here would let the thread in, which
         # does not let go of Python before it is done.
         thread.begin()
-        return run(inputs)
+        return network.runs[graph](inputs)
 
-    return replace(network, runs={**network.runs, EPE: announced})
+    seeing = {graph: partial(announced, graph) for graph in (FINDER, EPE)}
+    return replace(network, runs={**network.runs, **seeing})

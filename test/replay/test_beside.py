@@ -4,33 +4,46 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
 
 from stsp_model import STSPNet
+from stsp_model.hrnet import STRIDE
 from stsp_model.replay.beside import announcing, beside
 from stsp_model.runtime import ONNXRUNTIME, TORCH
 from stsp_model.runtime.backends import open_network
+from stsp_model.runtime.running import Network
+
+
+def _find(network: Network) -> Tensor:
+    return network.find_people(torch.zeros(1, 3, *network.finder_size[::-1]))[0]
+
+
+def _observe(network: Network) -> Tensor:
+    width, height = network.input_size
+    motion = torch.zeros(1, 1, height // STRIDE, width // STRIDE)
+    return network.observe(torch.zeros(1, 3, height, width), motion).joints
 
 
 @pytest.mark.parametrize("backend", [TORCH, ONNXRUNTIME])
-def test_it_begins_when_the_network_observes(backend: str):
+@pytest.mark.parametrize("look", [_find, _observe])
+def test_it_begins_when_the_network_looks(backend: str, look: Callable[[Network], Tensor]):
     network = open_network(STSPNet("edge").eval(), backend)
-    width, height = network.input_size
     done: list[int] = []
     with beside() as thread, torch.inference_mode():
         announced = announcing(network, thread)
-        announced.find_people(torch.zeros(1, 3, *network.finder_size[::-1]))
         work = thread.add(lambda: done.append(threading.get_ident()))
         time.sleep(0.05)
         assert done == []
-        crops, motion = torch.zeros(1, 3, height, width), torch.zeros(1, 1, height // 4, width // 4)
-        seen = announced.observe(crops, motion)
+        seen = look(announced)
+        assert work.begun
         work.result()
         assert len(done) == 1
         assert done[0] != threading.get_ident()
-        torch.testing.assert_close(seen.joints, network.observe(crops, motion).joints)
+        torch.testing.assert_close(seen, look(network))
     assert announced.input_size == network.input_size
 
 

@@ -302,6 +302,13 @@ class Bench:
         self._run(node, partial(node.close, 5.0))
         return node
 
+    def hold(self, fake: FakeEstimator, stamp: float) -> None:
+        """Keep the node at work on an image taken at `stamp` s until the gate is released."""
+        fake.gate = Semaphore(0)
+        fake.at_work.clear()
+        self.peer.image.publish(an_image(stamp))
+        assert fake.at_work.wait(30)
+
     def _context(self) -> Context:
         context = Context()
         rclpy.init(context=context, domain_id=self._domain)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from threading import Semaphore
-
 import pytest
-from bench import Bench, FakeEstimator, an_image, wait_for
+from bench import Bench, FakeEstimator, wait_for
 from lifecycle_msgs.msg import Transition
 
 from stsp_ros import node as node_module
@@ -118,10 +116,7 @@ def test_deactivating_finishes_the_image_at_work(bench: Bench) -> None:
     fake = FakeEstimator()
     bench.start(fake)
     bench.peer.greet()
-    fake.gate = Semaphore(0)
-    fake.at_work.clear()
-    bench.peer.image.publish(an_image(60.0))
-    assert fake.at_work.wait(30)
+    bench.hold(fake, 60.0)
     fake.gate.release()
     assert bench.peer.change_state(Transition.TRANSITION_DEACTIVATE)
     bench.peer.skeletons_at(60.0)
@@ -134,10 +129,7 @@ def test_hanging_inference_refuses_to_deactivate(
     fake = FakeEstimator()
     bench.start(fake)
     bench.peer.greet()
-    fake.gate = Semaphore(0)
-    fake.at_work.clear()
-    bench.peer.image.publish(an_image(60.0))
-    assert fake.at_work.wait(30)
+    bench.hold(fake, 60.0)
     assert not bench.peer.change_state(Transition.TRANSITION_DEACTIVATE)
     assert bench.peer.state() == "active"
     bench.peer.status(lambda _, status: "inference has not ended" in status.message)
@@ -154,10 +146,7 @@ def test_inference_that_hangs_at_shutdown_gets_no_more_images(
     fake = FakeEstimator()
     bench.start(fake)
     bench.peer.greet()
-    fake.gate = Semaphore(0)
-    fake.at_work.clear()
-    bench.peer.image.publish(an_image(60.0))
-    assert fake.at_work.wait(30)
+    bench.hold(fake, 60.0)
     bench.peer.change_state(Transition.TRANSITION_ACTIVE_SHUTDOWN)
     bench.peer.status(lambda _, status: "inference has not ended" in status.message)
     wait_for(lambda: bench.peer.image.get_subscription_count() == 0, "the node to unsubscribe")

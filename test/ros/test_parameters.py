@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import fields
 from pathlib import Path
-from threading import Semaphore
 
 import pytest
 import yaml
-from bench import Bench, FakeEstimator, an_image, wait_for
+from bench import Bench, FakeEstimator, wait_for
 from lifecycle_msgs.msg import Transition
 from rcl_interfaces.msg import ParameterType
 from rcl_interfaces.srv import DescribeParameters, GetParameters
@@ -98,10 +97,7 @@ def test_a_live_change_reaches_the_estimator_between_images(bench: Bench) -> Non
     fake = FakeEstimator()
     bench.start(fake)
     bench.peer.greet()
-    fake.gate = Semaphore(0)
-    fake.at_work.clear()
-    bench.peer.image.publish(an_image(70.0))
-    assert fake.at_work.wait(30)
+    bench.hold(fake, 70.0)
     assert bench.peer.set_parameter("subject_height", 1).successful  # a whole number is fine
     time.sleep(0.1)
     assert fake.options == {}  # the image at work keeps what it began with
@@ -128,10 +124,7 @@ def test_calls_are_answered_while_inference_goes_on(bench: Bench) -> None:
     bench.start(fake)
     bench.peer.greet()
     bench.peer.set_parameter("marker_distance", 2.0)  # the clients are connected now
-    fake.gate = Semaphore(0)
-    fake.at_work.clear()
-    bench.peer.image.publish(an_image(70.0))
-    assert fake.at_work.wait(30)
+    bench.hold(fake, 70.0)
     assert bench.peer.set_parameter("marker_distance", 2.5).successful
     assert bench.peer.state() == "active"
     assert fake.at_work.is_set()  # all that time the same image was at work

@@ -190,7 +190,7 @@ class PoseNode(LifecycleNode):
 
     def _deactivate(self, state: LifecycleState) -> None:
         deadline = time.monotonic() + self._stop_timeout
-        self._inputs.close()  # on a busy machine DDS takes seconds for it
+        self._inputs.close()  # which takes its part of the time
         if self._worker is not None:
             if not self._worker.stop(max(0.0, deadline - time.monotonic())):
                 if self._enabled and not self._finalized:

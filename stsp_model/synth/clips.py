@@ -37,6 +37,7 @@ FRAME_RATES = (15.0, 20.0, 24.0, 25.0, 30.0, 30.0, 48.0, 50.0, 60.0)
 _CONTEXT = 1.5  # s of a capture around what is rendered, by which its ground is found
 _APART = 0.75  # m that children keep from each other
 _MIN_FRAMES = 8
+_TUMBLING = math.pi  # radians/s (standard deviation); a child's cartwheel takes one to two seconds
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,10 @@ class ClipSettings:
         frames: of each clip, fewer where a motion is shorter.
         people: the least and the most children in a clip.
         samples: moments that each exposure is made of.
+        mixed: share of the children of whom each arm and both legs move, as often as not, as in
+            another motion.
+        tumbled: share of the children who are turned as a whole, any way up, and most of whom go
+            on turning.
 
     Raises:
         ValueError: naming what is out of range.
@@ -62,6 +67,8 @@ class ClipSettings:
     frames: int = 48
     people: tuple[int, int] = (1, 1)
     samples: int = 4
+    mixed: float = 0.0
+    tumbled: float = 0.0
 
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
@@ -72,6 +79,8 @@ class ClipSettings:
             ("height", 64, 4096),
             ("frames", _MIN_FRAMES, 10_000),
             ("samples", 1, 64),
+            ("mixed", 0, 1),
+            ("tumbled", 0, 1),
         ):
             if not least <= getattr(self, name) <= most:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected {least} to {most}")
@@ -138,12 +147,12 @@ def _pace(capture: Capture, rig: Rig, body: Body) -> float:
     return math.sqrt(body.leg / retarget.captured_leg(capture, rig))
 
 
-def _performance(
-    capture: Capture, rig: Rig, body: Body, moments: FloatArray, rng: np.random.Generator
-) -> retarget.Performance:
-    """A stretch of a motion at the given moments (s, from 0), the end held if it is too short."""
+def _stretch(
+    capture: Capture, rig: Rig, body: Body, seconds: float, rng: np.random.Generator
+) -> tuple[retarget.Performance, float]:
+    """A stretch of a motion with what lies around it, and the stamp at which it begins."""
     pace = _pace(capture, rig, body)
-    needed = float(moments.max()) / pace
+    needed = seconds / pace
     length = (len(capture.positions) - 1) / capture.fps
     start = float(rng.uniform(0, max(0.0, length - needed)))
     first = max(0, math.floor((start - _CONTEXT) * capture.fps))
@@ -153,9 +162,43 @@ def _performance(
         rotations=capture.rotations[first:last],
         positions=capture.positions[first:last],
     )
-    whole = retarget.retarget(part, body, rig)
-    at = moments.ravel() + (start - first / capture.fps) * pace
-    return retarget.resample(whole, np.clip(at, whole.stamps[0], whole.stamps[-1]))
+    return retarget.retarget(part, body, rig), (start - first / capture.fps) * pace
+
+
+def _at(performance: retarget.Performance, stamps: FloatArray) -> retarget.Performance:
+    """The performance at other times (s), its ends held."""
+    first, last = performance.stamps[[0, -1]]
+    return retarget.resample(performance, np.clip(stamps, first, last))
+
+
+def _performance(
+    take: Take,
+    capture: Capture,
+    body: Body,
+    moments: FloatArray,
+    settings: ClipSettings,
+    takes: Sequence[Take],
+    rng: np.random.Generator,
+) -> retarget.Performance:
+    """A stretch of a motion at the given moments (s, from 0), the end held if it is too short."""
+    seconds = float(moments.max())
+    whole, begin = _stretch(capture, take.rig, body, seconds, rng)
+    changed = whole
+    # Nothing is drawn for what a set does not have, so that older sets keep their bytes.
+    if settings.mixed and rng.random() < settings.mixed:
+        others = {}
+        for limb in retarget.LIMBS:
+            if rng.random() < 0.5:
+                source = takes[int(rng.integers(len(takes)))]
+                other, start = _stretch(source.load(), source.rig, body, seconds, rng)
+                others[limb] = _at(other, whole.stamps - begin + start)
+        changed = retarget.with_limbs_of(changed, others)
+    if settings.tumbled and rng.random() < settings.tumbled:
+        axis, angle = rng.uniform(0, 2 * np.pi, 2)
+        changed = retarget.tumbling(changed, axis, angle, float(rng.normal(0, _TUMBLING)))
+    if changed is not whole:
+        changed = retarget.grounded(changed, whole, body)
+    return _at(changed, moments.ravel() + begin)
 
 
 def _turned(
@@ -213,7 +256,8 @@ def make_clip(
 
     children: list[_Child] = []
     for body, take, capture in zip(bodies, chosen, captures, strict=True):
-        placed = _placed(_performance(capture, take.rig, body, moments, rng), children, rng)
+        performance = _performance(take, capture, body, moments, settings, takes, rng)
+        placed = _placed(performance, children, rng)
         if placed is None:
             continue
         transforms = pose(body, placed.rotations, placed.root)

@@ -45,6 +45,8 @@ def run(options: argparse.Namespace) -> int:
             frames=frames,
             people=options.people,
             samples=options.samples,
+            mixed=options.mixed,
+            tumbled=options.tumbled,
         )
         job = Job(options.out, tuple(options.mocap), settings, options.format, options.backgrounds)
         clips = options.clips or max(1, -(-options.frames // frames))
@@ -104,6 +106,20 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     command.add_argument(
         "--samples", type=int, default=4, help="moments in each exposure; default: 4"
+    )
+    command.add_argument(
+        "--mixed",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="of children whose limbs move as in motions of their own; default: 0",
+    )
+    command.add_argument(
+        "--tumbled",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="of children turned any way up, as in a cartwheel; default: 0",
     )
     command.add_argument(
         "--backgrounds", type=Path, metavar="DIR", help="pictures without people to stand before"

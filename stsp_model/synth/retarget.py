@@ -8,13 +8,14 @@ the root of it (equal Froude numbers), so that jumps obey the one gravity there 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 from scipy.interpolate import CubicSpline
+from scipy.spatial.transform import Rotation
 
 from stsp_model.data.bvh_file import Capture
 from stsp_model.skeleton import BONES, JOINTS
@@ -36,6 +37,17 @@ _LINES = MappingProxyType(
             ("shin", "foot"),
             ("upper_arm", "forearm"),
             ("forearm", "hand"),
+        )
+    }
+)
+# What can move as in another motion: the segment that it hangs on, and its own.
+LIMBS: Mapping[str, tuple[int, list[int]]] = MappingProxyType(
+    {
+        limb: (SEGMENT[trunk], [SEGMENT[f"{side}_{part}"] for side in sides for part in parts])
+        for limb, trunk, sides, parts in (
+            ("left_arm", "chest", ("left",), ("collar", "upper_arm", "forearm", "hand")),
+            ("right_arm", "chest", ("right",), ("collar", "upper_arm", "forearm", "hand")),
+            ("legs", "hips", ("left", "right"), ("thigh", "shin", "foot")),
         )
     }
 )
@@ -146,6 +158,17 @@ def _clearance(capture: Capture, rig: Rig) -> FloatArray:
     return lowest - _floor(lowest, capture.fps)
 
 
+def _lowest(body: Body, transforms: FloatArray) -> FloatArray:
+    """(T,) m, the height of the lowest point of a posed body."""
+    surface = np.unique(anatomy().faces["body"])[::_SOLE_STRIDE]
+    return np.concatenate(
+        [
+            skin(body.vertices[surface], anatomy().weights[surface], part)[..., 2].min(axis=1)
+            for part in np.array_split(transforms, math.ceil(len(transforms) / 256))
+        ]
+    )
+
+
 def retarget(capture: Capture, body: Body, rig: Rig = CMU_RIG) -> Performance:
     """Let a child's body perform a captured motion.
 
@@ -183,19 +206,59 @@ def retarget(capture: Capture, body: Body, rig: Rig = CMU_RIG) -> Performance:
     own = skin(body.pivots, np.eye(len(SEGMENTS), dtype=np.float32), still)
     own_pelvis = own[:, [SEGMENT["left_thigh"], SEGMENT["right_thigh"]]].mean(axis=1)
     root = scale * (pelvis - pelvis[0]) - own_pelvis
-    surface = np.unique(anatomy().faces["body"])[::_SOLE_STRIDE]
-    lowest = np.concatenate(
-        [
-            skin(body.vertices[surface], anatomy().weights[surface], part)[..., 2].min(axis=1)
-            for part in np.array_split(still, math.ceil(len(still) / 256))
-        ]
-    )
     # What lifts or lowers the child against the scaled capture changes in jerks, as contact goes
     # from heel to toe; smoothed, its soles stray a centimetre from the ground instead.
-    lift = scale * _clearance(capture, rig) - lowest - root[:, 2]
+    lift = scale * _clearance(capture, rig) - _lowest(body, still) - root[:, 2]
     root[:, 2] += _smooth(lift, capture.fps)
     stamps = np.arange(len(root)) / capture.fps * math.sqrt(scale)
     return Performance(rotations, root, stamps)
+
+
+def with_limbs_of(performance: Performance, others: Mapping[str, Performance]) -> Performance:
+    """The performance, with limbs that move as in others.
+
+    Arms keep their way relative to the chest and legs theirs relative to the hips, so that any two
+    motions go together. Heights are left as they were: see `grounded`.
+
+    Args:
+        performance: T frames.
+        others: by limb, one of LIMBS: T frames of the same body at the same stamps.
+    """
+    rotations = performance.rotations.copy()
+    for limb, other in others.items():
+        trunk, segments = LIMBS[limb]
+        turn = performance.rotations[:, trunk] @ np.swapaxes(other.rotations[:, trunk], -1, -2)
+        rotations[:, segments] = turn[:, None] @ other.rotations[:, segments]
+    return replace(performance, rotations=rotations)
+
+
+def tumbling(performance: Performance, axis: float, start: float, speed: float) -> Performance:
+    """The performance turned about a level axis through the hips, as in a cartwheel or somersault.
+
+    Heights are left as they were: see `grounded`.
+
+    Args:
+        axis: radians from x, in the plane of the ground.
+        start: radians, of the first frame.
+        speed: radians/s.
+    """
+    along = np.array([math.cos(axis), math.sin(axis), 0.0])
+    angles = start + speed * (performance.stamps - performance.stamps[0])
+    turns = Rotation.from_rotvec(angles[:, None] * along).as_matrix()
+    return replace(performance, rotations=turns[:, None] @ performance.rotations)
+
+
+def grounded(changed: Performance, performance: Performance, body: Body) -> Performance:
+    """A changed performance, its lowest point as far above the ground as it was before.
+
+    Args:
+        changed, performance: T frames at the same even stamps.
+    """
+    before, after = (_lowest(body, pose(body, p.rotations, p.root)) for p in (performance, changed))
+    root = changed.root.copy()
+    fps = (len(root) - 1) / (changed.stamps[-1] - changed.stamps[0])
+    root[:, 2] += _smooth(before - after, fps)
+    return replace(changed, root=root)
 
 
 def captured_leg(capture: Capture, rig: Rig = CMU_RIG) -> float:

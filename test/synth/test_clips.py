@@ -5,12 +5,13 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from figures import write_dancers
+from figures import standing, write_dancers
 
 from stsp_model.data.errors import DataError
 from stsp_model.skeleton import BONES, INDEX, JOINTS
-from stsp_model.synth.clips import ClipSettings, make_clip, open_takes
+from stsp_model.synth.clips import ClipSettings, Take, make_clip, open_takes
 from stsp_model.synth.render import project
+from stsp_model.synth.rigs import CMU_RIG
 from stsp_model.synth.textures import picture_files
 
 TINY = {"width": 64, "height": 64, "frames": 8, "samples": 1}
@@ -74,6 +75,36 @@ def test_the_child_is_in_the_picture(takes):
     assert np.mean(shares) > 0.5
 
 
+def test_children_are_any_way_up_where_that_is_asked_for(takes):
+    def heads(share):
+        settings = ClipSettings(0, "train", tumbled=share, **TINY)
+        clips = [make_clip(number, settings, takes) for number in range(8)]
+        heights = [(clip.joints_3d[:, 0] * clip.up[:, None]).sum(axis=-1) for clip in clips]
+        return np.array([h[:, INDEX["head_top"]] - h[:, INDEX["pelvis"]] for h in heights])
+
+    assert (heads(0.0) > 0.2).all()
+    assert 0 < (heads(1.0) < 0).any(axis=1).sum() < 8
+
+
+def test_limbs_move_as_in_motions_of_their_own(takes):
+    """Of somebody who stands still, some limbs move and others do not."""
+    still = Take("still", lambda: standing(np.zeros(90)), CMU_RIG)
+
+    def moving(share):
+        settings = ClipSettings(0, "train", mixed=share, **TINY)
+        clips = [make_clip(number, settings, [still, *takes]) for number in range(12)]
+        poses = [clip.joints_3d[:, 0] for clip in clips if clip.motions == ("still",)]
+        ends, trunk = [INDEX["left_wrist"], INDEX["left_ankle"]], [INDEX["thorax"], INDEX["pelvis"]]
+        reach = [np.linalg.norm(pose[:, ends] - pose[:, trunk], axis=-1) for pose in poses]
+        return np.array([np.ptp(r, axis=0) for r in reach]) > 1e-3
+
+    assert not moving(0.0).any()
+    arms, legs = moving(1.0).T
+    assert 0 < arms.sum() < len(arms)
+    assert 0 < legs.sum() < len(legs)
+    assert (arms != legs).any()
+
+
 def test_several_children_keep_apart(takes):
     clip = make_clip(1, ClipSettings(0, "train", people=(4, 4), **TINY), takes)
     assert len(clip.motions) >= 3
@@ -123,6 +154,9 @@ def test_pictures_that_report_scores_cannot_become_walls(tmp_path, folder):
         ({"frames": 0}, "frames is 0"),
         ({"samples": 0}, "samples is 0"),
         ({"people": (2, 1)}, "people is 2 to 1"),
+        ({"mixed": 1.5}, "mixed is 1.5"),
+        ({"tumbled": -0.1}, "tumbled is -0.1"),
+        ({"tumbled": float("nan")}, "tumbled is nan"),
     ],
 )
 def test_settings_out_of_range_are_told(change, told):

@@ -16,7 +16,18 @@ from scipy.spatial.transform import Rotation, Slerp
 from stsp_model.data.bvh import capture_joints
 from stsp_model.skeleton import INDEX
 from stsp_model.synth.body import SEGMENT, anatomy, joints, pose, skin
-from stsp_model.synth.retarget import angle_errors, blend, captured_leg, resample, retarget, swing
+from stsp_model.synth.retarget import (
+    LIMBS,
+    angle_errors,
+    blend,
+    captured_leg,
+    grounded,
+    resample,
+    retarget,
+    swing,
+    tumbling,
+    with_limbs_of,
+)
 from stsp_model.synth.rigs import CMU_RIG, DEEPMIMIC_RIG
 
 sys.path.append(str(Path(__file__).parents[1] / "data"))
@@ -140,6 +151,58 @@ def test_a_capture_of_another_skeleton_is_told():
     other = replace(capture, names=tuple(n.replace("Shin", "Calf") for n in capture.names))
     with pytest.raises(ValueError, match="lacks the joints lShin, rShin"):
         retarget(other, child())
+
+
+@pytest.mark.parametrize("limb", LIMBS)
+def test_a_limb_moves_as_in_another_motion(limb):
+    """In the axes of what it hangs on; all others stay where they were."""
+    body = child(2)
+    own, other = (retarget(dancer(seed=seed, reach=70.0), body) for seed in (1, 2))
+    mixed = with_limbs_of(own, {limb: other})
+    trunk, ends, others = {
+        "left_arm": ("chest", ("left_elbow", "left_wrist"), ("right_wrist", "left_ankle")),
+        "right_arm": ("chest", ("right_elbow", "right_wrist"), ("left_wrist", "right_ankle")),
+        "legs": ("hips", ("left_knee", "left_ankle", "right_ankle"), ("left_wrist", "right_wrist")),
+    }[limb]
+
+    def seen(performance, names):
+        transforms = pose(body, performance.rotations, performance.root)
+        base = transforms[:, SEGMENT[trunk]]
+        places = joints(body, transforms)[:, [INDEX[name] for name in names]]
+        return (places - base[:, None, :, 3]) @ base[..., :3]
+
+    np.testing.assert_allclose(seen(mixed, ends), seen(other, ends), atol=1e-5)
+    assert np.abs(seen(mixed, ends) - seen(own, ends)).max() > 0.05
+    np.testing.assert_allclose(seen(mixed, others), seen(own, others), atol=1e-5)
+
+
+def test_somebody_tumbles_about_the_hips():
+    body = child(3)
+    still = retarget(standing(np.zeros(61)), body)
+    seconds = still.stamps[-1]
+    turned = tumbling(still, 0.0, np.pi / 2, np.pi / 2 / seconds)
+    own = joints(body, pose(body, turned.rotations, turned.root))
+    head = own[:, INDEX["head_top"]] - turned.root
+    upright = joints(body, pose(body, still.rotations, still.root))[0, INDEX["head_top"]]
+    x, y, z = upright - still.root[0]
+    # A quarter of a turn about x takes z to -y, and another one -y to -z.
+    assert head[0] == pytest.approx([x, -z, y], abs=1e-4)
+    assert head[-1] == pytest.approx([x, -y, -z], abs=1e-4)
+
+
+def test_who_is_turned_over_stays_as_far_above_the_ground():
+    body = child(4)
+    t = np.arange(120) / 60
+    jump = np.maximum(0, 3 * (t - 0.7) - 9.81 / 2 * (t - 0.7) ** 2) * (t > 0.7)
+    performance = retarget(standing(jump), body)
+    for speed in (0.0, 2.0):
+        turned = tumbling(performance, 0.4, 2.0, speed)
+        assert np.ptp(lowest(body, turned) - lowest(body, performance)) > 0.1 * speed
+        again = grounded(turned, performance, body)
+        # Another part of the body becomes the lowest at once, and the correction is smooth.
+        off = 0.003 + 0.03 * speed
+        assert lowest(body, again) == pytest.approx(lowest(body, performance), abs=off)
+        np.testing.assert_array_equal(again.root[:, :2], performance.root[:, :2])
 
 
 @needs(CMU)

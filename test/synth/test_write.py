@@ -150,6 +150,9 @@ def test_the_command_says_what_is_wrong(mocap, tmp_path, capsys):
     assert "does not exist" in capsys.readouterr().err
     assert main(["synth", out, "--mocap", str(mocap), "--clips", "1", "--size", "8"]) == 1
     assert "width is 8" in capsys.readouterr().err
+    for option in ("mixed", "tumbled"):
+        assert main(["synth", out, "--mocap", str(mocap), "--clips", "1", f"--{option}", "2"]) == 1
+        assert f"{option} is 2.0" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["synth", out, "--mocap", str(mocap), "--clips", "1", "--size", "big"])
     assert "'big' is no size" in capsys.readouterr().err

@@ -18,7 +18,8 @@ import numpy as np
 from tqdm import tqdm
 
 from stsp_model.evaluation.report import number, table
-from stsp_model.replay.run import REPORT, Options, ReplayError, replay, write_json
+from stsp_model.replay.options import Options, ReplayError
+from stsp_model.replay.run import REPORT, replay, write_json
 
 SUMMARY_JSON, SUMMARY_HTML = "summary.json", "summary.html"
 _KNOCK = 10.0  # s to wait for the machine at an address

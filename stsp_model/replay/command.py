@@ -22,7 +22,7 @@ def replay(options: argparse.Namespace) -> int:
     """Run `stsp replay`; returns the exit code, 130 if it was stopped."""
     from stsp_model.network import PRESETS
     from stsp_model.replay import batch
-    from stsp_model.replay.run import Options, ReplayError
+    from stsp_model.replay.options import Options, ReplayError
     from stsp_model.threads import leave_a_core_free
 
     out: Path = options.out.resolve()

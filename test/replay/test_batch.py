@@ -12,7 +12,8 @@ from bags import film
 
 from stsp_model import cli
 from stsp_model.replay.batch import Job, attempt, on_ray, plan
-from stsp_model.replay.run import METRICS, REPORT, Options, ReplayError
+from stsp_model.replay.options import Options, ReplayError
+from stsp_model.replay.run import METRICS, REPORT
 
 
 def two_and_a_broken_one(folder: Path) -> list[Path]:

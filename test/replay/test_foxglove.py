@@ -10,7 +10,7 @@ from typing import Any
 
 from stsp_model.angles import ANGLE_NAMES
 from stsp_model.bag_command import CAMERA_INFO_TOPIC, IMAGE_TOPIC
-from stsp_model.replay.run import ANGLES_TOPIC, MARKERS_TOPIC, SKELETONS_TOPIC
+from stsp_model.replay.images import ANGLES_TOPIC, MARKERS_TOPIC, SKELETONS_TOPIC
 
 ROOT = Path(__file__).resolve().parents[2]
 LAYOUT = json.loads((ROOT / "foxglove" / "stsp.json").read_text())

@@ -23,19 +23,10 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from stsp_model import PoseEstimator, load_model
 from stsp_model.angles import ANGLE_NAMES, joint_angles
 from stsp_model.bag import IMAGE_TYPE, SKELETONS_TYPE, BagError, BagReader, BagWriter, typestore
+from stsp_model.replay.images import ANGLES_TOPIC, MARKERS_TOPIC, SKELETONS_TOPIC
+from stsp_model.replay.options import Options, ReplayError
 from stsp_model.replay.record import OUTCOMES, read_record
-from stsp_model.replay.run import (
-    ANGLES_TOPIC,
-    MARKERS_TOPIC,
-    METRICS,
-    RECORD,
-    REPORT,
-    SKELETONS,
-    SKELETONS_TOPIC,
-    Options,
-    ReplayError,
-    replay,
-)
+from stsp_model.replay.run import METRICS, RECORD, REPORT, SKELETONS, replay
 from stsp_model.skeleton import INDEX, JOINT_COUNT, JOINTS
 
 pytestmark = pytest.mark.filterwarnings("ignore:no trained weights")

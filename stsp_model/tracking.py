@@ -25,6 +25,7 @@ _LARGEST_SHIFT = 0.5  # of the box's longer side
 _FOUND_TRACKED = 0.3  # overlap from which a found box is a person already in sight
 _FOUND_AGAIN = 0.1  # the same for a person out of sight, who has moved on
 _FOUND_DOUBTED = 0.2  # the same for a person in doubt, who may be passing somebody else
+_FOUND_AROUND = 0.8  # share of a box in doubt within a found one: it has shrunk to a part of it
 _GIVEN_TRACKED = 0.2  # the same for the caller's boxes
 SURE_SCORE = 0.97  # of somebody being there; of 100 people two score less, of empty crops one more
 SURE_CONFIDENCE = 0.5  # mean of a person's 2D joints; with less they may lie on something else
@@ -111,21 +112,33 @@ def clipped(box: FloatArray, limits: FloatArray) -> FloatArray | None:
     return box if whole and longer_side(box) >= MIN_SIDE else None
 
 
-def overlaps(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Intersection over union (N, M) of boxes (N, 4) and (M, 4) of positive area."""
+def _areas(boxes: FloatArray) -> FloatArray:
+    return np.asarray((boxes[..., 2:] - boxes[..., :2]).prod(axis=-1))
+
+
+def _common(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Areas (N, M) that boxes (N, 4) and (M, 4) have in common."""
     a, b = a.reshape(-1, 1, 4), b.reshape(1, -1, 4)
     low, high = np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])
-    common = np.maximum(high - low, 0).prod(axis=-1)
-    areas = (a[..., 2:] - a[..., :2]).prod(axis=-1) + (b[..., 2:] - b[..., :2]).prod(axis=-1)
-    return np.asarray(common / np.maximum(areas - common, 1e-9))
+    return np.asarray(np.maximum(high - low, 0).prod(axis=-1))
 
 
-def match(a: FloatArray, b: FloatArray, least: float) -> dict[int, int]:
-    """Pairs of boxes that overlap by `least` or more, best first, each box once: {of b: of a}."""
-    scores = overlaps(a, b)
+def overlaps(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Intersection over union (N, M) of boxes (N, 4) and (M, 4) of positive area."""
+    common = _common(a, b)
+    return np.asarray(common / np.maximum(_areas(a)[:, None] + _areas(b) - common, 1e-9))
+
+
+def shares_within(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Share (N, M) of each box (N, 4), of positive area, that lies within each of others (M, 4)."""
+    return np.asarray(_common(a, b) / np.maximum(_areas(a)[:, None], 1e-9))
+
+
+def match(scores: FloatArray, least: float) -> dict[int, int]:
+    """Pairs with scores (N, M) of `least` or more, best first, each of both once: {of M: of N}."""
     pairs: dict[int, int] = {}
     for flat in np.argsort(-scores, axis=None, kind="stable"):
-        i, j = divmod(int(flat), max(len(b), 1))
+        i, j = divmod(int(flat), max(scores.shape[1], 1))
         if scores[i, j] < least:
             break
         if j not in pairs and i not in pairs.values():
@@ -172,7 +185,7 @@ class Candidate:
 
 def given_candidates(tracks: Sequence[Track], boxes: FloatArray, stamp: float) -> list[Candidate]:
     """The caller's boxes (P, 4), with the tracks they go on from."""
-    owners = match(_stacked(tracks, stamp), boxes, _GIVEN_TRACKED)
+    owners = match(overlaps(_stacked(tracks, stamp), boxes), _GIVEN_TRACKED)
     return [
         Candidate(box, tracks[owners[i]] if i in owners else None, trusted=True)
         for i, box in enumerate(boxes)
@@ -184,8 +197,9 @@ def followed_candidates(
 ) -> list[Candidate]:
     """Where to look, `most` boxes at most: at people in sight, at found ones, at lost ones.
 
-    Who is in doubt is looked for where the finder sees somebody near, like who is out of sight, but
-    comes before people not seen until now.
+    Who is in doubt is looked for where the finder sees somebody near or around the box, which may
+    have shrunk to a part of the person, like who is out of sight, but comes before people not seen
+    until now.
 
     Args:
         found: (P, 4) boxes of the finder, best first.
@@ -197,11 +211,11 @@ def followed_candidates(
     found = found[~tracked.any(axis=1)]
     due = _stacked(missing, stamp)
     near = overlaps(due, found)
-    owners = {
-        i: j
-        for i, j in match(due, found, _FOUND_AGAIN).items()
-        if missing[j].stamp != last or near[j, i] >= _FOUND_DOUBTED
-    }
+    around = shares_within(due, found) >= _FOUND_AROUND
+    for j, track in enumerate(missing):
+        if track.stamp == last:  # it is in doubt
+            near[j] = np.where(near[j] >= _FOUND_DOUBTED, near[j], _FOUND_DOUBTED * around[j])
+    owners = match(near, _FOUND_AGAIN)
     again = [Candidate(found[i], _found(missing[j], found[i])) for i, j in sorted(owners.items())]
     new = [Candidate(box) for i, box in enumerate(found) if i not in owners]
     others = [track for j, track in enumerate(missing) if j not in owners.values()]

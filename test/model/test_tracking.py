@@ -79,14 +79,18 @@ def test_overlap_by_hand():
     a = np.array([[0.0, 0, 10, 10]])
     b = np.array([[0.0, 0, 10, 10], [5, 0, 15, 10], [20, 0, 30, 10]])
     np.testing.assert_allclose(tracking.overlaps(a, b), [[1, 1 / 3, 0]])
+    np.testing.assert_allclose(tracking.shares_within(a, b), [[1, 1 / 2, 0]])
+    around = np.array([[-10.0, 0, 10, 20]])
+    np.testing.assert_allclose(tracking.shares_within(a, around), [[1]])
+    np.testing.assert_allclose(tracking.shares_within(around, a), [[1 / 4]])
 
 
 def test_matching_takes_the_best_pairs_first_and_each_box_once():
     a = np.array([[0.0, 0, 10, 10], [4, 0, 14, 10]])
     b = np.array([[5.0, 0, 15, 10], [50, 0, 60, 10]])
-    assert tracking.match(a, b, 0.1) == {0: 1}
-    assert tracking.match(a, b, 0.9) == {}
-    assert tracking.match(a, np.empty((0, 4)), 0.1) == {}
+    assert tracking.match(tracking.overlaps(a, b), 0.1) == {0: 1}
+    assert tracking.match(tracking.overlaps(a, b), 0.9) == {}
+    assert tracking.match(np.empty((2, 0)), 0.1) == {}
 
 
 def test_doubles_leave_the_best():
@@ -158,6 +162,17 @@ def test_in_doubt_nobody_becomes_a_person_who_only_passes():
     passing = np.array([[20.0, 70, 60, 170]])  # over a tenth of both
     (candidate,) = tracking.followed_candidates([doubted([10, 40, 40, 120])], passing, 1.03, 1.0, 1)
     assert candidate.box.tolist() == [10, 40, 40, 120]
+
+
+def test_a_box_that_has_shrunk_to_a_part_of_somebody_becomes_the_whole_again():
+    shrunk, whole = doubted([85, 118, 127, 176]), np.array([[73.0, 0, 161, 205]])
+    assert tracking.overlaps(shrunk.box[None], whole)[0, 0] < 0.2
+    (candidate,) = tracking.followed_candidates([shrunk], whole, 1.03, 1.0, 1)
+    assert candidate.track.id == "p1"
+    assert candidate.box.tolist() == whole[0].tolist()
+    half_out = doubted([50, 118, 92, 176])
+    (candidate,) = tracking.followed_candidates([half_out], whole, 1.03, 1.0, 1)
+    assert candidate.box.tolist() == half_out.box.tolist()
 
 
 def test_without_doubt_the_finders_box_on_a_person_is_left_aside():

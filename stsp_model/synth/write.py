@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,9 @@ def _claim(job: Job, about: dict[str, Any]) -> None:
             found = json.loads(file.read_text(encoding="utf-8"))
         except ValueError:
             raise DataError(f"{file} is damaged; remove {job.out} to render anew") from None
-        other = sorted(key for key in about if found.get(key) != about[key])
+        # Sets of earlier versions lack the settings that came later, and are as without them.
+        plain = {field.name: field.default for field in fields(ClipSettings)}
+        other = sorted(key for key in about if found.get(key, plain.get(key)) != about[key])
         if other:
             raise DataError(
                 f"{job.out} holds a set of other settings ({', '.join(other)}); "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -80,6 +81,19 @@ def test_what_a_set_is_stands_beside_it(job):
 def test_other_settings_do_not_mix(job):
     with pytest.raises(DataError, match=r"other settings \(seed\)"):
         render_set(replace(job, settings=replace(SETTINGS, seed=8)), clips=3, quiet=True)
+
+
+def test_a_set_from_before_a_setting_came_is_gone_on_with_as_it_was(job, tmp_path):
+    older = replace(job, out=tmp_path / "older")
+    shutil.copytree(job.out, older.out)
+    about = json.loads((older.out / INDEX_FILE).read_text())
+    del about["tumbled"]
+    (older.out / INDEX_FILE).write_text(json.dumps(about))
+    assert render_set(older, clips=3, workers=1, quiet=True).kept == 3
+    with pytest.raises(DataError, match=r"other settings \(tumbled\)"):
+        render_set(
+            replace(older, settings=replace(SETTINGS, tumbled=0.5)), clips=3, workers=1, quiet=True
+        )
 
 
 def test_a_folder_of_something_else_is_left_alone(job, tmp_path):

@@ -211,11 +211,9 @@ def followed_candidates(
     found = found[~tracked.any(axis=1)]
     due = _stacked(missing, stamp)
     near = overlaps(due, found)
-    around = shares_within(due, found) >= _FOUND_AROUND
-    for j, track in enumerate(missing):
-        if track.stamp == last:  # it is in doubt
-            near[j] = np.where(near[j] >= _FOUND_DOUBTED, near[j], _FOUND_DOUBTED * around[j])
-    owners = match(near, _FOUND_AGAIN)
+    doubted = np.array([track.stamp == last for track in missing], bool)[:, None]
+    around = _FOUND_DOUBTED * (shares_within(due, found) >= _FOUND_AROUND)
+    owners = match(np.where(doubted & (near < _FOUND_DOUBTED), around, near), _FOUND_AGAIN)
     again = [Candidate(found[i], _found(missing[j], found[i])) for i, j in sorted(owners.items())]
     new = [Candidate(box) for i, box in enumerate(found) if i not in owners]
     others = [track for j, track in enumerate(missing) if j not in owners.values()]

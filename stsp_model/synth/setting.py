@@ -175,19 +175,22 @@ def sample_camera(rng: np.random.Generator, width: int, height: int) -> Camera:
         D = [rng.uniform(-0.3, 0.08), rng.uniform(-0.02, 0.06), *rng.normal(0, 0.001, 2), 0.0]
         corners = np.array([[x, y] for x in (-1, width) for y in (-1, height)])
         reach = np.linalg.norm((corners - point) / K[[0, 1], [0, 1]], axis=1).max()
-        if _unfolded(D[0], D[1], float(reach)):
+        if _unfolded(D[0], D[1], math.hypot(D[2], D[3]), float(reach)):
             return Camera(K, width, height, np.array(D))
     return Camera(K, width, height)
 
 
-def _unfolded(k1: float, k2: float, reach: float) -> bool:
+def _unfolded(k1: float, k2: float, tilt: float, reach: float) -> bool:
     """Whether a lens shows each direction once, out to `reach` focal lengths in the picture.
+
+    `tilt` is the length of (p1, p2), which bend rays by up to thrice that on the side they point
+    away from (Brown's model, as OpenCV has it).
 
     Beyond the radius at which a lens bends rays back, the picture has no direction of its own, and
     with k2 > 0 it has again farther out: corners alone say too little.
     """
     straight = np.linspace(0, 10, 5001)
-    bent = straight * (1 + k1 * straight**2 + k2 * straight**4)
+    bent = straight * (1 - 3 * tilt * straight + k1 * straight**2 + k2 * straight**4)
     slope = np.diff(bent) / np.diff(straight)
     needed = int(np.argmax(bent >= reach))
     return bool(bent.max() >= reach and slope[: needed + 1].min() > _LEAST_SLOPE)

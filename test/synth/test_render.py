@@ -202,9 +202,12 @@ def test_noise_grows_with_the_light():
     assert spreads[1] / spreads[0] == pytest.approx(2, rel=0.1)  # the root of the light
 
 
-@pytest.mark.parametrize("seed", [353, 3216, 27807])
-def test_every_pixel_of_a_drawn_lens_has_a_ray(seed):
-    lens = sample_camera(np.random.default_rng(seed), 256, 256)
+@pytest.mark.parametrize(
+    ("seed", "width", "height"),
+    [(353, 256, 256), (3216, 256, 256), (27807, 256, 256), (4271, 640, 480)],
+)
+def test_every_pixel_of_a_drawn_lens_has_a_ray(seed, width, height):
+    lens = sample_camera(np.random.default_rng(seed), width, height)
     for shift in (-0.5, 0.5):
         rays = camera_rays(lens, np.array([shift, shift]))
         assert np.isfinite(rays).all()

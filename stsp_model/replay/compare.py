@@ -2,15 +2,7 @@
 
 Frames are paired by stamp and people by the id that the truth gives them, so both runs are judged
 on the very same moments. A distance counts where both runs have a pose; what is missing shows in
-the shares (PCK, truth with a skeleton), for which every true frame counts.
-
-Intervals are a paired block bootstrap over time (Kuensch 1989; blocks that wrap around, Politis &
-Romano 1992): whole stretches of BLOCK seconds are drawn with replacement, both runs' frames
-together, and the difference is computed anew. Errors of neighbouring frames are nearly the same
-error (the network sees its last five poses, and a child stays in a difficult posture for a while),
-so frames drawn singly would give intervals several times too narrow. Two seconds are longer than
-both: the network remembers half a second at most, and a jump or a cycle of steps takes less. As
-few blocks vary too little, intervals are widened as Student's t does it, by `_widening`.
+the shares (PCK, truth with a skeleton), for which every true frame counts. Intervals: bootstrap.py.
 """
 
 from __future__ import annotations
@@ -19,15 +11,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from stsp_model import metrics
-from stsp_model.evaluation.report import number, table
 from stsp_model.evaluation.video import MIN_VISIBLE
+from stsp_model.replay.bootstrap import BLOCK, draws, interval
 from stsp_model.replay.curves import period
 from stsp_model.replay.match import match
 from stsp_model.replay.record import Record, Track, read_record
@@ -36,11 +27,6 @@ from stsp_model.skeleton import JOINT_COUNT, JOINTS
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
-BLOCK = 2.0  # s
-RESAMPLES = 4000
-LEVEL = 0.95
-FEW_BLOCKS = 10  # with fewer, an interval is hardly worth its name
-_SEED = 0
 _SAME_TRUTH = 1e-3  # m
 _NOWHERE = 1e6  # m or px; where what was not found is taken to be
 
@@ -145,7 +131,7 @@ class Comparison:
     """Rows by measure, and of the MPJPE by joint.
 
     frames: of the truth, in which both runs had an image. blocks: how many stretches of `block`
-    seconds these make; fewer than FEW_BLOCKS tell little.
+    seconds these make; fewer than bootstrap.FEW_BLOCKS tell little.
     """
 
     frames: int
@@ -217,52 +203,6 @@ def compare(pairs: Sequence[tuple[Record, Record]]) -> Comparison:
 def is_worse(comparison: Comparison, key: str = MAIN) -> bool:
     """Whether B's interval lies wholly on the wrong side."""
     return comparison.row(key).better == "a"
-
-
-def draws(frames: int, length: int, resamples: int = RESAMPLES) -> npt.NDArray[np.int64]:
-    """First frames (resamples, blocks) of the blocks that make up each resample; always alike."""
-    blocks = -(-frames // length)
-    return np.random.default_rng(_SEED).integers(0, frames, (resamples, blocks))
-
-
-def interval(series: FloatArray, starts: npt.NDArray[np.int64], length: int) -> tuple[float, float]:
-    """LEVEL interval of the mean of B less that of A, by bootstrap of blocks of `length` frames.
-
-    `series` (T, 3): by frame the sum of A, that of B, and how many count, which some do. Without
-    limits where one block takes in everything, which tells nothing of chance.
-    """
-    blocks = starts.shape[1]
-    if blocks < 2:
-        return -math.inf, math.inf
-    # Of the block that starts at each frame, going on at the first frame after the last.
-    wrapped = np.concatenate([np.zeros((1, 3)), series, series[: length - 1]])
-    running = np.cumsum(wrapped, axis=0)
-    sums = running[length:] - running[:-length]
-    drawn = np.array([sums[first].sum(axis=0) for first in starts])
-    drawn = drawn[drawn[:, 2] > 0]
-    differences = (drawn[:, 1] - drawn[:, 0]) / drawn[:, 2]
-    a, b, count = series.sum(axis=0)
-    difference, widening = (b - a) / count, _widening(blocks)
-    low, high = np.quantile(differences, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return (
-        float(difference + widening * (low - difference)),
-        float(difference + widening * (high - difference)),
-    )
-
-
-def _widening(blocks: int) -> float:
-    """Student's t to the normal quantile, and the spread of a sample to that of its source.
-
-    The former by its expansion in 1 / degrees of freedom (Abramowitz & Stegun 26.7.5).
-    """
-    z, freedom = NormalDist().inv_cdf((1 + LEVEL) / 2), blocks - 1
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-    )
-    t = z + sum(term / freedom ** (i + 1) for i, term in enumerate(terms))
-    return t / z * math.sqrt(blocks / freedom)
 
 
 def _row(
@@ -398,33 +338,3 @@ def _window(seen: Track, truth: Track, visible: BoolArray, span: slice) -> _Wind
         height=float(part(seen.height)[-1]),
         true_height=float(part(truth.height)[-1]),
     )
-
-
-def text(comparison: Comparison) -> str:
-    """As tables on a screen."""
-    parts = [
-        f"{comparison.frames} frames with truth; {100 * LEVEL:.0f} % intervals by a bootstrap of "
-        f"{comparison.blocks} blocks of {comparison.block:g} s",
-        _table("measure", comparison.rows),
-        _table("MPJPE by joint", comparison.joints),
-    ]
-    if comparison.blocks < FEW_BLOCKS:
-        parts.append(
-            f"Fewer than {FEW_BLOCKS} blocks tell little: compare longer bags, or several."
-        )
-    return "\n\n".join(parts)
-
-
-def _table(first: str, rows: Sequence[Row]) -> str:
-    def cells(row: Row) -> list[str]:
-        digits = 2 if "/" in row.unit else 1
-        return [
-            f"{row.title.replace('_', ' ')}, {row.unit}",
-            number(row.a, digits),
-            number(row.b, digits),
-            f"{row.difference:+.{digits}f}",
-            f"{row.low:+.{digits}f} to {row.high:+.{digits}f}" if row.low > -math.inf else "-",
-            row.better.upper() or ("may be chance" if row.low < row.high else "same"),
-        ]
-
-    return table([first, "A", "B", "B - A", "interval", "better"], [cells(row) for row in rows])

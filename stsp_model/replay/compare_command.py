@@ -22,6 +22,7 @@ def compare(options: argparse.Namespace) -> int:
 
     from stsp_model.evaluation.report import plain
     from stsp_model.replay import compare as comparing
+    from stsp_model.replay.compare_text import text
     from stsp_model.replay.record import RecordError
 
     try:
@@ -44,12 +45,12 @@ def compare(options: argparse.Namespace) -> int:
                 **asdict(result),
             }
             options.json.parent.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(plain(facts), indent=1, ensure_ascii=False)
-            options.json.write_text(text + "\n", encoding="utf-8")
+            written = json.dumps(plain(facts), indent=1, ensure_ascii=False)
+            options.json.write_text(written + "\n", encoding="utf-8")
     except (comparing.CompareError, RecordError, OSError) as error:
         print(f"stsp compare: {error}", file=sys.stderr)
         return _UNFIT
-    print("\n".join(_about(options, a, b, common)) + "\n\n" + comparing.text(result))
+    print("\n".join(_about(options, a, b, common)) + "\n\n" + text(result))
     if worse:
         row = result.row(options.metric)
         print(f"\nB is worse than A: {row.title} {row.difference:+.1f} {row.unit}")

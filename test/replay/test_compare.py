@@ -9,24 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from figure import figure, smooth_noise
-from hypothesis import given
-from hypothesis import strategies as st
 from records import a_record
-from scipy import stats
 
 from stsp_model.cli import main
-from stsp_model.replay.compare import (
-    MEASURES,
-    CompareError,
-    _widening,
-    compare,
-    draws,
-    interval,
-    is_worse,
-    records,
-    text,
-)
+from stsp_model.replay.compare import MEASURES, CompareError, compare, is_worse, records
 from stsp_model.replay.compare_command import METRICS
+from stsp_model.replay.compare_text import text
 from stsp_model.replay.record import write_record
 from stsp_model.skeleton import INDEX, JOINTS
 
@@ -80,43 +68,6 @@ def test_more_is_better_for_shares() -> None:
     result = compare([(figure(300, drops=0.5), figure(300))])
     assert result.row("coverage").better == "b"
     assert is_worse(compare([(figure(300), figure(300, drops=0.5))]), "coverage")
-
-
-def test_noise_without_bias_is_taken_for_chance_as_often_as_promised() -> None:
-    """Over 200 pairs of runs of a minute, whose errors vary as slowly as the tests' noise does."""
-
-    errors = 50 + smooth_noise(np.random.default_rng(0), (1800, 200, 2), 20)
-
-    def misses(block: int) -> int:
-        count = 0
-        for run in range(200):
-            series = np.concatenate([errors[:, run], np.ones((1800, 1))], axis=1)
-            low, high = interval(series, draws(1800, block, 300), block)
-            count += not low <= 0 <= high
-        return count
-
-    # A 95 % interval misses in 10 of 200; 20 are three standard deviations more.
-    assert 2 <= misses(60) <= 20
-    # Were frames drawn one by one, differences would be seen that are not there.
-    assert misses(1) > 80
-
-
-def test_few_blocks_widen_the_interval_as_students_t_does() -> None:
-    """Against SciPy's quantiles."""
-    for blocks in (4, 6, 10, 30, 1000):
-        exact = stats.t.ppf(0.975, blocks - 1) / stats.norm.ppf(0.975)
-        exact *= np.sqrt(blocks / (blocks - 1))
-        assert _widening(blocks) == pytest.approx(exact, rel=0.02)
-
-
-@given(st.integers(61, 200), st.integers(1, 60), st.floats(-50, 50))
-def test_a_difference_without_noise_has_an_interval_without_width(
-    frames: int, block: int, offset: float
-) -> None:
-    a = np.random.default_rng(frames).uniform(0, 100, frames)
-    series = np.stack([a, a + offset, np.ones(frames)], axis=1)
-    low, high = interval(series, draws(frames, block, 20), block)
-    assert (low, high) == pytest.approx((offset, offset), abs=1e-6)
 
 
 def test_the_same_comparison_gives_the_same_interval() -> None:

@@ -11,7 +11,7 @@ from stsp_model.replay.compare import Comparison, Row
 
 
 def text(comparison: Comparison) -> str:
-    """All of it."""
+    """How many frames were compared, the table by measure, and that by joint."""
     parts = [
         f"{comparison.frames} frames with truth; {100 * LEVEL:.0f} % intervals by a bootstrap of "
         f"{comparison.blocks} blocks of {comparison.block:g} s",

@@ -183,8 +183,8 @@ def sample_camera(rng: np.random.Generator, width: int, height: int) -> Camera:
 def _unfolded(k1: float, k2: float, tilt: float, reach: float) -> bool:
     """Whether a lens shows each direction once, out to `reach` focal lengths in the picture.
 
-    `tilt` is the length of (p1, p2), which bend rays by up to thrice that on the side they point
-    away from (Brown's model, as OpenCV has it).
+    `tilt` is the length of (p1, p2): on one side of the axis they bend a ray towards it by thrice
+    that times its squared distance, and nowhere by more (Brown's model, as OpenCV has it).
 
     Beyond the radius at which a lens bends rays back, the picture has no direction of its own, and
     with k2 > 0 it has again farther out: corners alone say too little.

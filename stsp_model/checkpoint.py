@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import warnings
@@ -50,6 +51,15 @@ def save(
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def weights_sha256(model: STSPNet) -> str:
+    """A checksum of a network's weights, the same wherever they are kept."""
+    checksum = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        checksum.update(name.encode())
+        checksum.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return checksum.hexdigest()
 
 
 def load_model(

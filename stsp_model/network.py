@@ -59,7 +59,7 @@ class Preset:
                 raise ValueError(f"{field} is {getattr(self, field)}, expected 0 or more")
 
 
-# The crop's side: 160 px fit the weights that ship best (docs/training.md),
+# The crop's side: 192 px are what a CPU affords in 8 bits (docs/training.md),
 # 256 and 384 are what the authors of HRNet trained W32 and W48 with (longer side).
 PRESETS: dict[str, Preset] = {
     preset.name: preset
@@ -67,7 +67,7 @@ PRESETS: dict[str, Preset] = {
         Preset(
             "edge",
             HRNetSize((32, 64, 128, 160), 32, 16, layer1_blocks=2, modules=(1, 1, 1), blocks=2),
-            160,
+            192,
         ),
         Preset("base", HRNetSize((32, 64, 128, 256)), 256),
         Preset("large", HRNetSize((48, 96, 192, 384)), 384),
@@ -144,7 +144,7 @@ class STSPNet(nn.Module):
     Attributes:
         preset: the Preset.
         input_size: (width, height) of a crop. finder_size: of a letterboxed frame.
-        trained: whether the weights were trained; note: how.
+        trained: whether the weights were trained; note: how. precision: in which it computes.
 
     Raises:
         ValueError: if there is no such preset.
@@ -161,6 +161,7 @@ class STSPNet(nn.Module):
         self.finder_size = FINDER_SIZE
         self.trained = False
         self.note = ""
+        self.precision = "float32"
         with torch.random.fork_rng(devices=[]):
             # Not torch.manual_seed: that seeds the accelerators as well.
             torch.default_generator.manual_seed(seed)

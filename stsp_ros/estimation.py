@@ -31,6 +31,10 @@ class Model(Protocol):
     def note(self) -> str:
         """Where its weights come from."""
 
+    @property
+    def precision(self) -> str:
+        """In which it computes 2D joints: float32, float16 or int8."""
+
 
 class Estimator(Protocol):
     """What the node needs of stsp_model.PoseEstimator."""

@@ -176,6 +176,7 @@ class Pipeline:
         return {
             "model": f"{self._settings.model}, {'trained' if model.trained else 'not trained'}",
             "model note": model.note,
+            "precision": model.precision,
             "people": str(self._people),
             "camera_info": self.camera_source.state,
             "bad camera_info": str(self.camera_source.bad),

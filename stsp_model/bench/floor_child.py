@@ -16,9 +16,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from stsp_model.bench.child import Message, serve
 from stsp_model.bench.floor import Machine, Need
 from stsp_model.camera import Camera
-from stsp_model.checkpoint import load_model
 from stsp_model.hrnet import STRIDE
 from stsp_model.network import STSPNet
+from stsp_model.runtime.backends import load
+from stsp_model.runtime.exported import Exported
 
 # 3x3 convolutions (batch, channels, side) that keep a core's arithmetic busy: the best counts.
 _SHAPES = ((1, 64, 56), (1, 128, 28), (1, 128, 56), (1, 256, 28), (4, 256, 14), (1, 512, 14))
@@ -73,11 +74,14 @@ def _fastest(work: Callable[[], Any], device: str) -> float:
 
 @torch.inference_mode()
 def count_need(name: str, device: str = "cpu") -> Need:
-    """Of a preset or a weights file, for one crop."""
+    """Of a preset, a weights file, or what was exported, for one crop."""
     torch.set_num_threads(1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = load_model(name, device=device).eval()
+        model = load(name, device)
+    if isinstance(model, Exported):  # of which only the sizes matter here
+        model = STSPNet(model.description.preset).to(device)
+    model.eval()
     width, height = model.input_size
     crop = torch.rand(1, 3, height, width, device=device)
     motion = torch.rand(1, 1, height // STRIDE, width // STRIDE, device=device)

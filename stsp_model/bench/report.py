@@ -79,7 +79,8 @@ def step_lines(versions: Sequence[Version], results: Sequence[StepResult]) -> li
     lines = []
     for name, result in zip(names(versions), results, strict=True):
         weights = "" if result.trained else ", untrained weights"
-        lines += ["", f"{name}: {result.people:.2f} people a frame{weights}"]
+        told = f"EPE in {result.precision}{weights}"
+        lines += ["", f"{name}: {result.people:.2f} people a frame, {told}"]
         lines += stage_lines(result.times, "decode to markers")
     columns: dict[str, Callable[[StepResult], str]] = {
         "p50": lambda r: _milliseconds(r.times["step"].p50),
@@ -185,9 +186,10 @@ def floor_lines(
             name,
             _milliseconds(seconds),
             f"{speed / 1e9:.0f} Gop/s",
-            f"{100 * speed / machine.convolution:.0f} %",
+            # The peak is that of float32, which others may well exceed.
+            f"{100 * speed / machine.convolution:.0f} %" if precision == "float32" else precision,
         )
-        for name, need, machine, seconds in _epe(machines, needs, versions, steps)
+        for name, need, machine, seconds, precision in _epe(machines, needs, versions, steps)
         for speed in [need.epe_operations / seconds]
     ]
     if reached:
@@ -208,10 +210,10 @@ def _epe(
     needs: Sequence[Need],
     versions: Sequence[Version],
     steps: Sequence[StepResult],
-) -> Iterator[tuple[str, Need, Machine, float]]:
-    """Each version's name, what it needs, what it runs on, and seconds of EPE for one person."""
+) -> Iterator[tuple[str, Need, Machine, float, str]]:
+    """Each version's name, need, machine, and seconds of EPE for one person, in which precision."""
     for name, version, step in zip(names(versions), versions, steps, strict=True):
         need = next(need for need in needs if need.model == version.model)
         machine = next(machine for machine in machines if machine.threads == version.threads)
         if version.people == 1 and "EPE" in step.times:
-            yield name, need, machine, step.times["EPE"].p50
+            yield name, need, machine, step.times["EPE"].p50, step.precision

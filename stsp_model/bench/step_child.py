@@ -58,6 +58,7 @@ class _Steps:
             "people": people,
             "usage": [asdict(before), asdict(Usage.now())],
             "trained": self._estimator.network.trained,
+            "precision": self._estimator.network.precision,
         }
 
     def _frame(self) -> dict[str, float]:

@@ -21,7 +21,7 @@ class StepResult:
 
     frames_per_second: of everything before and behind the step as well, one after the other.
     cpu: cores busy on average. memory: bytes at the end, its growth since the warm-up, its peak.
-    trained: whether the weights come from training.
+    trained: whether the weights come from training. precision: in which EPE is computed.
     """
 
     times: dict[str, Figure]
@@ -32,6 +32,7 @@ class StepResult:
     memory_growth: float
     memory_peak: float
     trained: bool
+    precision: str
 
 
 def measure_steps(
@@ -101,4 +102,5 @@ def _result(answers: Sequence[Message], warm: Message) -> StepResult:
         memory_growth=after["memory"] - warm["usage"][1]["memory"],
         memory_peak=after["peak"],
         trained=answers[-1]["trained"],
+        precision=answers[-1]["precision"],
     )

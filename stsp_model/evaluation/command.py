@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from stsp_model.bag import BagError
 from stsp_model.data.errors import DataError
 from stsp_model.data.formats import FORMATS, open_dataset, split_spec
+from stsp_model.runtime import AUTO, BACKENDS
 from stsp_model.sources import SourceError
 
 if TYPE_CHECKING:
@@ -74,19 +75,21 @@ def _title(options: argparse.Namespace, name: str) -> str:
 
 
 def _method(options: argparse.Namespace) -> tuple[Method, str]:
-    from stsp_model.checkpoint import load_model
     from stsp_model.evaluation.predictions import load_predictions
     from stsp_model.evaluation.run import Method
+    from stsp_model.runtime.backends import load, open_network
 
     if options.truth:
         return Method(), "the truth itself"
     if options.predictions:
         return Method(predictions=load_predictions(options.predictions)), str(options.predictions)
     try:
-        model = load_model(options.model, options.device)
+        model = load(options.model, options.device)
+        network = open_network(model, options.backend, options.device)
     except ValueError as error:
         raise DataError(str(error)) from None
-    return Method(model=model), options.model if model.trained else f"{options.model} (untrained)"
+    name = options.model if model.trained else f"{options.model} (untrained)"
+    return Method(model, network), name
 
 
 def _evaluated(options: argparse.Namespace, method: Method) -> Outcome:
@@ -155,11 +158,20 @@ def add_command(commands: Any) -> None:
     command.add_argument("--split", help=f"of the data set; {ALL} takes all of it")
     scored = command.add_mutually_exclusive_group()
     scored.add_argument(
-        "--model", default="edge", metavar="W", help="a preset or its weights; default: edge"
+        "--model",
+        default="edge",
+        metavar="W",
+        help="a preset, its weights, or a folder that stsp export wrote; default: edge",
     )
     scored.add_argument("--predictions", type=Path, metavar="FILE", help="another method's poses")
     scored.add_argument("--truth", action="store_true", help="the truth against itself, a check")
     command.add_argument("--device", default="cpu", help="where the network runs; default: cpu")
+    command.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        default=AUTO,
+        help="images and video: what runs the network; default: auto, as the node",
+    )
     command.add_argument(
         "--subject-height",
         choices=("given", "estimated"),

@@ -17,15 +17,21 @@ from stsp_model.evaluation.predictions import Prediction
 from stsp_model.evaluation.report import text_2d, text_3d, text_calibration
 from stsp_model.evaluation.views import Trial
 from stsp_model.network import STSPNet
+from stsp_model.runtime.exported import Exported
+from stsp_model.runtime.running import Network
 
 TRUE_BOX, JITTERED_BOX, AS_FOUND = "true box", "jittered box", "as found"
 
 
 @dataclass(frozen=True)
 class Method:
-    """Whose poses are scored: the network's, those of a file, or, with neither, the truth's own."""
+    """Whose poses are scored: the network's, those of a file, or, with neither, the truth's own.
 
-    model: STSPNet | None = None
+    model: of which motions are lifted. network: the same on a backend, which sees images and video.
+    """
+
+    model: STSPNet | Exported | None = None
+    network: Network | None = None
     predictions: Mapping[str, Prediction] | None = None
 
 
@@ -44,11 +50,11 @@ class Outcome:
 
 def evaluate_images(data: Any, method: Method, jitter: int | None = None) -> Outcome:
     """2D scores of people in images; of the network also with boxes jittered by that seed."""
-    model = method.model
-    found = _given(data, method) if model is None else pck.detect(model, data, progress=True)
+    network = method.network
+    found = _given(data, method) if network is None else pck.detect(network, data, progress=True)
     by_box = {TRUE_BOX: found}
-    if model is not None and jitter is not None:
-        by_box[JITTERED_BOX] = pck.detect(model, data, jitter, progress=True)
+    if network is not None and jitter is not None:
+        by_box[JITTERED_BOX] = pck.detect(network, data, jitter, progress=True)
     scored = {box: pck.score(detections) for box, detections in by_box.items()}
     if not scored[TRUE_BOX].images:
         raise DataError("no person in the data set has a visible torso, so none can be scored")
@@ -59,7 +65,7 @@ def evaluate_images(data: Any, method: Method, jitter: int | None = None) -> Out
         )
     }
     values = {"2d": {_key(box): asdict(score) for box, score in scored.items()}}
-    return _outcome([text_2d(scored)], values, saved, calibration(by_box))
+    return _outcome([text_2d(scored)], values, saved, calibration(by_box), network)
 
 
 def _given(data: Any, method: Method) -> pck.Detections:
@@ -97,6 +103,11 @@ def _check_names(names: tuple[str, ...], predictions: Mapping[str, Prediction]) 
 
 def evaluate_motions(every: list[Trial], method: Method, height_given: bool) -> Outcome:
     """3D scores of trials, lifted from their 2D joints."""
+    if isinstance(method.model, Exported):
+        raise DataError(
+            "lifting is scored with weights, not with what was exported: give the .safetensors "
+            "file or the preset"
+        )
     predictions: dict[str, Prediction] = {}
     if method.predictions is not None:
         predictions = dict(method.predictions)
@@ -117,8 +128,8 @@ def evaluate_video(footage: Iterable[video.Footage], method: Method, height_give
     people: list[video.Person] = []
     for one in tqdm(footage, "videos", disable=None):
         people += one.people
-        if method.model is not None:
-            predictions |= video.predict(method.model, one, height_given)
+        if method.network is not None:
+            predictions |= video.predict(method.network, one, height_given)
         elif method.predictions is None:
             predictions |= {p.name: Prediction(p.joints, p.joints_2d) for p in one.people}
     _check_names(tuple(person.name for person in people), predictions)
@@ -130,6 +141,7 @@ def evaluate_video(footage: Iterable[video.Footage], method: Method, height_give
         {"2d": {_key(AS_FOUND): asdict(in_2d)}, "3d": asdict(in_3d)},
         predictions,
         calibration(found, takes),
+        method.network,
     )
 
 
@@ -138,7 +150,11 @@ def _outcome(
     values: dict[str, Any],
     predictions: dict[str, Prediction],
     claimed: Calibration,
+    network: Network | None = None,
 ) -> Outcome:
+    if network is not None:  # which is said of 2D alone, as motions are lifted by the weights
+        texts = [*texts, f"EPE computed in {network.precision}"]
+        values = {**values, "precision": network.precision}
     if claimed:
         texts = [*texts, text_calibration(claimed)]
         values = {**values, "calibration": claimed.values()}

@@ -21,8 +21,9 @@ from stsp_model.estimator import LateFrameError, PoseEstimator
 from stsp_model.evaluation.pck import Detections
 from stsp_model.evaluation.predictions import PER_FRAME, Prediction
 from stsp_model.evaluation.scores import Take
-from stsp_model.network import SUBJECT_HEIGHT_RANGE, STSPNet
+from stsp_model.network import SUBJECT_HEIGHT_RANGE
 from stsp_model.pose import Pose, TrackingState
+from stsp_model.runtime.running import Network
 from stsp_model.skeleton import JOINT_COUNT, JOINTS
 from stsp_model.sources import open_source
 
@@ -228,7 +229,7 @@ def _clip_pictures(clip: RenderedClip) -> Iterator[Picture]:
         yield stamp, clip.image(frame), clip.camera
 
 
-def predict(model: STSPNet, footage: Footage, height_given: bool) -> dict[str, Prediction]:
+def predict(network: Network, footage: Footage, height_given: bool) -> dict[str, Prediction]:
     """What PoseEstimator makes of a video, for each of its people.
 
     The estimator finds and follows people by itself. A pose counts for whom it lies nearest to in
@@ -241,7 +242,7 @@ def predict(model: STSPNet, footage: Footage, height_given: bool) -> dict[str, P
     if not footage.people:
         return {}
     if not height_given:
-        return assigned(footage.people, _steps(model, footage, None))
+        return assigned(footage.people, _steps(network, footage, None))
     result: dict[str, Prediction] = {}
     low, high = SUBJECT_HEIGHT_RANGE
     for height in sorted({person.height for person in footage.people}):
@@ -250,7 +251,7 @@ def predict(model: STSPNet, footage: Footage, height_given: bool) -> dict[str, P
                 f"{footage.name} has somebody of {height:.3g} m, expected {low} to {high}; score "
                 "it with the height estimated"
             )
-        found = assigned(footage.people, _steps(model, footage, height))
+        found = assigned(footage.people, _steps(network, footage, height))
         for person in footage.people:
             if person.height == height:
                 result[person.name] = replace(found[person.name], height=None, height_variance=None)
@@ -258,10 +259,10 @@ def predict(model: STSPNet, footage: Footage, height_given: bool) -> dict[str, P
 
 
 def _steps(
-    model: STSPNet, footage: Footage, height: float | None
+    network: Network, footage: Footage, height: float | None
 ) -> Iterator[tuple[float, list[Pose]]]:
     """Stamp and poses of every picture but those that come late."""
-    estimator = PoseEstimator(model, subject_height=height, max_people=len(footage.people))
+    estimator = PoseEstimator(network, subject_height=height, max_people=len(footage.people))
     for stamp, image, camera in footage.pictures():
         with suppress(LateFrameError):
             yield stamp, estimator.step(image, stamp, camera)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import shutil
@@ -25,6 +24,7 @@ from stsp_model.bag import (
     camera_info_topic,
     image_topic,
 )
+from stsp_model.checkpoint import weights_sha256
 from stsp_model.evaluation.report import plain
 from stsp_model.evaluation.video import TRUTH_TOPIC, true_poses
 from stsp_model.network import STSPNet
@@ -37,24 +37,13 @@ from stsp_model.replay.options import Options, ReplayError
 from stsp_model.replay.record import OUTCOMES, Record, write_record
 from stsp_model.replay.report import write_report
 from stsp_model.replay.scores import scores
-from stsp_model.runtime.backends import chosen, load, open_network
+from stsp_model.runtime.backends import chosen, load, open_network, precision
 from stsp_model.runtime.exported import Exported
 
 # What a run's folder holds.
 SKELETONS, RECORD, REPORT, METRICS = "skeletons", "record.npz", "report.html", "metrics.json"
 
 _SECOND = 1_000_000_000  # ns
-
-
-def weights_sha256(model: STSPNet | Exported) -> str:
-    """A checksum of a network's weights."""
-    if isinstance(model, Exported):
-        return model.sha256
-    checksum = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        checksum.update(name.encode())
-        checksum.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return checksum.hexdigest()
 
 
 def _load(options: Options) -> tuple[STSPNet | Exported, str]:
@@ -71,15 +60,17 @@ def _load(options: Options) -> tuple[STSPNet | Exported, str]:
 def _facts(bag: Path, options: Options, model: STSPNet | Exported, backend: str) -> dict[str, Any]:
     """What the result of a replay depends on, as metrics.json has it."""
     files = [bag] if bag.is_file() else sorted(file for file in bag.iterdir() if file.is_file())
+    checksum = model.sha256 if isinstance(model, Exported) else weights_sha256(model)
     return plain(
         {
             "bag": bag.name,
             "bag_bytes": sum(file.stat().st_size for file in files),
             "model": Path(options.model).name,
-            "weights_sha256": weights_sha256(model),
+            "weights_sha256": checksum,
             "settings": {
                 **{k: v for k, v in asdict(options).items() if k != "model"},
                 "backend": backend,
+                "precision": precision(backend, model, torch.device(options.device)),
             },
         }
     )

@@ -22,7 +22,8 @@ from stsp_model.runtime import (
     with_tensorrt,
     with_torch,
 )
-from stsp_model.runtime.exported import Exported
+from stsp_model.runtime.eight_bits import is_fast_here, shipped_epe, with_shipped_epe
+from stsp_model.runtime.exported import FLOAT16, FLOAT32, INT8, Exported
 from stsp_model.runtime.packages import installed, needed
 from stsp_model.runtime.running import Network, Run, RunningNetwork
 
@@ -85,6 +86,20 @@ def chosen(backend: str, device: torch.device, model: STSPNet | Exported) -> str
     return backend
 
 
+def precision(backend: str, model: STSPNet | Exported, device: torch.device) -> str:
+    """In which a backend, as `chosen` gives it, computes EPE: FLOAT32, FLOAT16 or INT8.
+
+    On a CPU onnxruntime and openvino take 8 bits where these ship for the very weights and the CPU
+    is fast at them. What was exported is computed in its own precision.
+    """
+    if isinstance(model, Exported):
+        return model.description.precision
+    if device.type == "cuda":
+        return FLOAT16
+    eight_bits = backend in _ON_CPU and is_fast_here() and shipped_epe(model) is not None
+    return INT8 if eight_bits else FLOAT32
+
+
 def open_network(
     model: STSPNet | Exported | Network,
     backend: str = AUTO,
@@ -98,8 +113,8 @@ def open_network(
             backend already is returned as it is, for `auto` and no device.
         backend: of BACKENDS; for auto see `chosen`.
         device: None: where the model is, for an exported one the CPU, or the GPU for TensorRT.
-        half: compute finder and EPE in 16 bits, on GPUs only; None: there. What was exported is
-            computed in its own precision.
+        half: compute finder and EPE in 16 bits, on GPUs only; None: there. For the rest see
+            `precision`.
 
     Raises:
         ValueError: naming what does not fit, and the way out.
@@ -120,7 +135,10 @@ def open_network(
             return with_torch.on_gpu(model, place, half is not False)
         return with_torch.folded(model)
     if isinstance(model, STSPNet):
-        model = exported.export(model, half=name == TENSORRT and half is not False)
+        weights = model
+        model = exported.export(weights, half=name == TENSORRT and half is not False)
+        if precision(name, weights, place) == INT8:
+            model = with_shipped_epe(model, weights)
     threads = torch.get_num_threads()
 
     def run(graph: str, content: bytes) -> Run:
@@ -139,5 +157,6 @@ def open_network(
         note=description.note,
         window=description.window,
         runs=runs,
+        precision=description.precision,
         batch=description.batch,
     )

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from stsp_model.checkpoint import weights_sha256
 from stsp_model.network import STSPNet
 from stsp_model.runtime.graphs import EPE, FINDER, GRAPHS, LIFTER, SIGNATURES, examples, graphs
 from stsp_model.runtime.packages import needed
@@ -34,15 +35,16 @@ _DOMAINS = {"", "ai.onnx", "com.microsoft"}  # of operators; the last: what quan
 class Description:
     """What a network's ONNX files say of themselves.
 
-    preset, trained, note: as STSPNet's; sizes: the preset's, as JSON. input_size, finder_size:
-    width, height. window: past poses of the lifter. batch: people per call; 0: any number.
-    precision: in which convolutions are computed: FLOAT32, FLOAT16 or INT8. accuracy: what was
-    measured of it, a sentence.
-    calibration: of confidences and variances, as JSON.
+    preset, trained, note: as STSPNet's; sizes: the preset's, as JSON. weights: checksum of those it
+    was made from, see checkpoint.weights_sha256. input_size, finder_size: width, height.
+    window: past poses of the lifter. batch: people per call; 0: any number.
+    precision: of EPE's convolutions: FLOAT32, FLOAT16 or INT8. accuracy: what was measured of it,
+    a sentence. calibration: of confidences and variances, as JSON.
     """
 
     preset: str
     sizes: str
+    weights: str
     trained: bool
     note: str
     input_size: tuple[int, int]
@@ -70,6 +72,11 @@ class Exported:
     def note(self) -> str:
         """Where its weights come from."""
         return self.description.note
+
+    @property
+    def precision(self) -> str:
+        """In which EPE is computed."""
+        return self.description.precision
 
     @property
     def sha256(self) -> str:
@@ -143,6 +150,7 @@ def _describe(model: STSPNet, batch: int, precision: str) -> Description:
     return Description(
         preset=model.preset.name,
         sizes=json.dumps(asdict(model.preset), sort_keys=True),
+        weights=weights_sha256(model),
         trained=model.trained,
         note=model.note,
         input_size=model.input_size,
@@ -210,7 +218,7 @@ def read(folder: str | os.PathLike[str]) -> Exported:
                 f"{folder} has no {path.name}; a network's folder is written by stsp export"
             )
         files[name] = path.read_bytes()
-        descriptions[name] = _checked(path, name, files[name])
+        descriptions[name] = checked(path, name, files[name])
     for name in (FINDER, LIFTER):
         if descriptions[name] != descriptions[EPE]:
             raise ValueError(
@@ -220,8 +228,12 @@ def read(folder: str | os.PathLike[str]) -> Exported:
     return Exported(descriptions[EPE], files)
 
 
-def _checked(path: Path, graph: str, content: bytes) -> Description:
-    """What a file says of itself, once it is known to be one of ours."""
+def checked(path: Path, graph: str, content: bytes) -> Description:
+    """What a file says of itself, once it is known to be one of ours.
+
+    Raises:
+        ValueError: if it is none, or damaged; with the reason.
+    """
     onnx = needed("onnx")
     again = "; write it again with stsp export"
     try:
@@ -252,6 +264,7 @@ def _description(told: Mapping[str, str]) -> Description:
     return Description(
         preset=told["preset"],
         sizes=told["sizes"],
+        weights=told["weights"],
         trained=told["trained"] == "yes",
         note=told["note"],
         input_size=size("input_size"),

@@ -1,11 +1,17 @@
 """EPE in 8 bits, for CPUs: calibrated on training images, with what that costs measured beside it.
 
 ONNX Runtime's static quantisation: activations in unsigned, weights in signed 8 bits with a scale
-for each channel; ranges are the extremes seen. The layer of the heat maps stays in 32 bits.
+for each channel; ranges leave out the last thousandth of a per cent on either side. The first two
+layers, which cost little, and that of the heat maps stay in 32 bits. Beside ranges up to the
+extremes and the last layer alone in 32 bits, joints move a third less from where 32 bits put them
+(LSPet 6801-7000: median 0.4 instead of 0.6 % of the torso, in one of 70 by more than a tenth of it
+instead of one of 43), in the same time.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import tempfile
 from collections.abc import Iterator
@@ -28,6 +34,8 @@ from stsp_model.runtime.graphs import EPE
 from stsp_model.runtime.packages import needed
 
 CALIBRATION_IMAGES = 200
+_STEM = 2  # layers
+_PERCENTILE = 99.999
 
 
 @dataclass(frozen=True)
@@ -66,11 +74,12 @@ def quantised(
     onnx = needed("onnx")
     content = network.files[EPE]
     graph = onnx.load_model_from_string(content).graph
-    heatmaps = [node.name for node in graph.node if "heatmaps" in node.output]
+    layers = [node for node in graph.node if node.op_type == "Conv"]
+    precise = layers[:_STEM] + [node for node in layers if "heatmaps" in node.output]
     crops = _crops(training, network.description.input_size, progress)
     if not crops:
         raise ValueError("there is nobody in the training images to calibrate on")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         given, made = Path(folder) / file_name(EPE), Path(folder) / "int8.onnx"
         given.write_bytes(content)
         logging.disable(logging.WARNING)  # advice on graphs of another kind
@@ -81,10 +90,12 @@ def quantised(
                 _reader(quantise, crops, network.description.batch or 1),
                 quant_format=quantise.QuantFormat.QDQ,
                 op_types_to_quantize=["Conv"],
-                nodes_to_exclude=heatmaps,
+                nodes_to_exclude=[node.name for node in precise],
                 per_channel=True,
                 activation_type=quantise.QuantType.QUInt8,
                 weight_type=quantise.QuantType.QInt8,
+                calibrate_method=quantise.CalibrationMethod.Percentile,
+                extra_options={"CalibPercentile": _PERCENTILE},
             )
         finally:
             logging.disable(logging.NOTSET)

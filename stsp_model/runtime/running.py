@@ -32,6 +32,8 @@ class Network(Protocol):
     def trained(self) -> bool: ...
     @property
     def note(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
     def find_people(self, frames: Tensor) -> tuple[Tensor, Tensor]: ...
     def observe(self, crops: Tensor, saliency: Tensor) -> Observation: ...
     def lift_frame(
@@ -63,7 +65,8 @@ class RunningNetwork:
     """A network whose graphs are run by a backend, one call for all people of a frame.
 
     input_size, finder_size, trained, note: as STSPNet's. window: past poses of its lifter.
-    runs: of each graph. batch: people per call where shapes are static; 0: any number.
+    runs: of each graph. precision: in which EPE is computed. batch: people per call where shapes
+    are static; 0: any number.
     """
 
     input_size: tuple[int, int]
@@ -72,6 +75,7 @@ class RunningNetwork:
     note: str
     window: int
     runs: Mapping[str, Run]
+    precision: str
     batch: int = 0
 
     def find_people(self, frames: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from stsp_model.network import STSPNet
+from stsp_model.runtime.exported import FLOAT16, FLOAT32
 from stsp_model.runtime.graphs import graphs
 from stsp_model.runtime.running import Run, RunningNetwork, padded
 
@@ -56,6 +57,7 @@ def on_gpu(network: STSPNet, device: torch.device, half: bool) -> RunningNetwork
         network.note,
         network.lifter.window,
         runs,
+        FLOAT16 if half else FLOAT32,
     )
 
 

@@ -30,6 +30,7 @@ from stsp_model.evaluation.video import Footage, predict, rendered
 from stsp_model.lifter import log_deviation
 from stsp_model.metrics import PCK_3D_THRESHOLD
 from stsp_model.network import STSPNet
+from stsp_model.runtime.backends import open_network
 from stsp_model.skeleton import FLIP
 from stsp_model.training.datasets import (
     IMAGES,
@@ -126,9 +127,10 @@ def calibrate_chain(network: STSPNet, footage: Iterable[Footage]) -> None:
     Where the estimator finds nobody in any of them all is left as it is, with a warning.
     """
     before = _make_neutral(network)
+    neutral = open_network(network)
     found = []
     for one in footage:
-        given, estimated = (predict(network, one, known) for known in (True, False))
+        given, estimated = (predict(neutral, one, known) for known in (True, False))
         for person in one.people:
             take, free = (person.take(poses[person.name]) for poses in (given, estimated))
             error = take.prediction - take.target

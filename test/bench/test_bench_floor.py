@@ -6,9 +6,13 @@ import pytest
 import torch
 from torch import nn
 
+from stsp_model.bench.figures import Figure, Version
 from stsp_model.bench.floor import Machine, Need, measure_floor
 from stsp_model.bench.floor_child import _traffic
+from stsp_model.bench.report import floor_lines
+from stsp_model.bench.steps import StepResult
 from stsp_model.network import PRESETS, STSPNet
+from stsp_model.runtime import exported
 
 
 def test_the_floor_is_set_by_arithmetic_or_by_memory_whichever_takes_longer():
@@ -46,3 +50,24 @@ def test_the_operations_of_epe_are_those_of_its_convolutions_and_little_else():
     assert need.shares["convolutions"] > 0.2
     assert machine.convolution > 1e9
     assert machine.bandwidth > 1e8
+
+
+def test_what_was_exported_needs_what_its_weights_need(tmp_path):
+    pytest.importorskip("onnx")
+    exported.write(exported.export(STSPNet("edge").eval()), tmp_path)
+    _, (ours, theirs) = measure_floor([str(tmp_path), "edge"], [1], "cpu")
+    assert (ours.operations, ours.bytes) == (theirs.operations, theirs.bytes)
+
+
+def test_the_peak_of_float32_is_no_measure_of_8_bits():
+    machine = Machine(1, convolution=100e9, product=1e9, bandwidth=1e9)
+    need = Need("edge", operations=2e9, epe_operations=2e9, weights=1, bytes=1, shares={})
+    figure = Figure.of([[0.04]])
+    versions = [Version("edge", backend, 1, (640, 480)) for backend in ("torch", "onnxruntime")]
+    steps = [
+        StepResult({"EPE": figure}, *(0.0,) * 6, trained=True, precision=precision)
+        for precision in ("float32", "int8")
+    ]
+    told = floor_lines([machine], [need], versions, steps)[-2:]
+    assert [line.split()[-1] for line in told] == ["%", "int8"]
+    assert told[0].endswith("50 Gop/s         50 %")

@@ -10,8 +10,9 @@ import scipy.io
 from footage import clip, rendered
 from swinging import bvh_text
 
-from stsp_model import STSPNet, cli, save
+from stsp_model import STSPNet, cli, load_model, save
 from stsp_model.evaluation.predictions import Prediction, load_predictions, save_predictions
+from stsp_model.runtime import exported
 from stsp_model.skeleton import INDEX, LSP_14
 from stsp_model.synth.bag import write_bag
 
@@ -177,7 +178,27 @@ def test_the_network_on_images_with_the_true_and_the_jittered_box(lspet, weights
     # 14, 13 and 13 labels; pelvis and spine in the two that show both hips.
     assert scores["calibration"]["2D, true box"]["joints"] == 14 + 13 + 13 + 2 * 2
     assert "expected calibration error" in out
+    assert scores["precision"] == "float32"  # 8 bits ship for other weights
+    assert "EPE computed in float32" in out
     assert cv2.imread(str(picture)) is not None
+
+
+def test_what_was_exported_is_scored_on_images_but_does_not_lift(
+    lspet, mocap, weights, tmp_path, capsys
+):
+    pytest.importorskip("onnxruntime")
+    folder, scores = tmp_path / "exported", []
+    exported.write(exported.export(load_model(weights)), folder)
+    for model, backend in ((weights, "torch"), (folder, "onnxruntime")):
+        file = tmp_path / f"{backend}.json"
+        data = ("--data", f"lspet:{lspet}", "--split", "all", "--json", file)
+        assert run(capsys, *data, "--model", model, "--backend", backend)[0] == 0
+        scores.append(json.loads(file.read_text())["2d"])
+    assert scores[0] == scores[1]
+    data = ("--data", f"bvh:{mocap}", "--split", "all", "--model", folder)
+    code, _, err = run(capsys, *data)
+    assert code == 1
+    assert "lifting is scored with weights" in err
 
 
 @pytest.mark.parametrize("format", ["synth", "bag"])
@@ -213,6 +234,8 @@ def test_the_truth_of_videos_against_itself(format, tmp_path, capsys):
         (["--data", "bvh:{mocap}/none", "--split", "all"], "does not exist"),
         (["--data", "bag:{mocap}", "--split", "train"], "bags have none"),
         (["--data", "bvh:{mocap}", "--split", "all", "--model", "none"], "neither a preset"),
+        (["--data", "bvh:{mocap}", "--split", "all", "--model", "{mocap}"], "no finder.onnx"),
+        (["--data", "bvh:{mocap}", "--split", "all", "--backend", "tensorrt"], "JetPack"),
         (["--data", "bvh:{mocap}", "--split", "all", "--predictions", "none"], "do not exist"),
         (["--data", "bvh:{mocap}", "--split", "all", "--truth", "--fps", "90"], "fps is 90"),
         (["--data", "bvh:{mocap}", "--split", "all", "--truth", "--views", "0"], "views is 0"),

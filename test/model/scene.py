@@ -56,7 +56,7 @@ class SceneNet(nn.Module):
     def __init__(self):
         super().__init__()
         self.input_size, self.finder_size = (CROP, CROP), FINDER_SIZE
-        self.trained, self.note = False, ""
+        self.trained, self.note, self.precision = False, "", "float32"
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             self.lifter = Lifter(2)

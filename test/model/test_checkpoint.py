@@ -55,7 +55,7 @@ def test_the_file_says_what_it_is(saved):
         description = file.metadata()
     assert description["preset"] == "edge"
     assert description["joints"].split() == list(JOINTS)
-    assert description["input_size"] == "160 160"
+    assert description["input_size"] == "192 192"
     assert description["trained"] == "yes"
     assert description["note"] == "two clips, ten epochs"
     assert description["format_version"] == "1"
@@ -154,7 +154,7 @@ def test_a_foreign_file_is_refused(tmp_path):
     [
         ({"format_version": "2"}, "has format version 2, this release reads 1"),
         ({"joints": "pelvis"}, "its joints is 'pelvis'"),
-        ({"input_size": "96 96"}, "its input_size is '96 96', expected '160 160'"),
+        ({"input_size": "96 96"}, "its input_size is '96 96', expected '192 192'"),
         ({"preset": "tiny"}, "preset 'tiny', expected one of edge, base, large"),
     ],
 )

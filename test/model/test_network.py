@@ -113,7 +113,7 @@ def test_edge_costs_what_two_cores_can_bear():
     width, height = model.finder_size
     frame = torch.zeros(1, 3, height, width)
     cost = multiply_adds(model, one_crop)
-    assert cost <= 0.65e9  # 15 ms of one core; see docs/training.md
+    assert cost <= 0.95e9  # in 8 bits 15 ms of one core; see docs/performance.md
     assert multiply_adds(model, lambda: model.find_people(frame)) <= cost
 
 
@@ -132,7 +132,7 @@ def test_presets_differ_in_backbone_and_crop_only(name):
 def test_an_untrained_network_runs_the_whole_pipeline():
     model = STSPNet("edge").eval()
     assert not model.trained
-    seen = model.observe(torch.rand(2, 3, 160, 160), torch.zeros(2, 1, 40, 40))
+    seen = model.observe(torch.rand(2, 3, 192, 192), torch.zeros(2, 1, 48, 48))
     assert (seen.present.sigmoid() > 0.5).all()
     boxes = torch.tensor([[100.0, 100, 300, 300]] * 2)
     K = torch.tensor(CAMERA.K).float()

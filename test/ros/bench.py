@@ -94,6 +94,7 @@ def a_lost_pose(name: str = "p1") -> Pose:
 class FakeModel:
     trained: bool = True
     note: str = "a fake"
+    precision: str = "float32"
 
 
 @dataclass

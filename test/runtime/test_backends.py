@@ -137,7 +137,7 @@ def test_a_static_batch_always_gets_its_size(count, batch):
         assert [len(value) for value in inputs] == [batch, batch]
         return [inputs[0] + 1] * 7
 
-    network = RunningNetwork((8, 8), (8, 8), False, "", 5, {"epe": observe}, batch)
+    network = RunningNetwork((8, 8), (8, 8), False, "", 5, {"epe": observe}, "float32", batch)
     crops = torch.arange(count, dtype=torch.float32)
     assert torch.equal(network.observe(crops, crops).joints, crops + 1)
 

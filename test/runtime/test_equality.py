@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
-from itertools import chain
 
 import numpy as np
 import pytest
 import torch
 
 from stsp_model.crop import crop_box
+from stsp_model.epe import WINDOW_RADIUS, _smoothed
 from stsp_model.estimator import PoseEstimator
 from stsp_model.lifter import TrackState
 from stsp_model.network import Preset, STSPNet, image_keypoints
@@ -144,19 +145,57 @@ def test_a_child_is_followed_alike(backend, edge, opened, pictures):
 def test_a_clip_gives_the_same_bytes_twice(backend, edge, opened, pictures):
     network = open_network(edge, "torch") if backend == "torch" else opened(backend)
     first, second = (steps(network, pictures[:12], max_people=2) for _ in range(2))
-    for one, other in zip(chain(*first), chain(*second), strict=True):
+    for one, other in zip(itertools.chain(*first), itertools.chain(*second), strict=True):
         for name in vars(one):
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
 
 
+def undecided(heatmaps):
+    """Whether a joint's heat map (17, h, w) has two hills as high but for what 16 bits can tell."""
+    smooth = _smoothed(heatmaps.flatten(1).softmax(dim=1).view_as(heatmaps))
+    width = heatmaps.shape[-1]
+    top, mode = smooth.flatten(1).max(dim=1)
+    down, across = torch.meshgrid(*map(torch.arange, smooth.shape[1:]), indexing="ij")
+    apart = torch.maximum(
+        (across - (mode % width).view(-1, 1, 1)).abs(),
+        (down - (mode // width).view(-1, 1, 1)).abs(),
+    )
+    other = (smooth * (apart > WINDOW_RADIUS)).amax(dim=(1, 2))
+    return bool((other > 0.99 * top).any())
+
+
 def test_the_graphs_for_gpus_in_half_precision_stay_within_its_bounds(edge, pictures, boxes):
-    """On the CPU, where they run as well; on a GPU they are what torch and TensorRT run."""
+    """On the CPU, where they run as well; on a GPU they are what torch and TensorRT run.
+
+    A frame with an undecided joint, which either precision may put on either hill, begins anew.
+    """
     pytest.importorskip("onnxruntime")
-    network = open_network(exported.export(edge, half=True), "onnxruntime")
-    expected = steps(open_network(edge, "torch"), pictures, boxes)
-    pixels, metres = differences(steps(network, pictures, boxes), expected)
-    assert pixels.max() < HALF_PIXELS
-    assert metres.max() < HALF_METRES
+    half = open_network(exported.export(edge, half=True), "onnxruntime")
+    exact = open_network(edge, "torch")
+    maps: list[torch.Tensor] = []
+
+    class Watched:
+        def __getattr__(self, name):
+            return getattr(exact, name)
+
+        def observe(self, crops, saliency):
+            seen = exact.observe(crops, saliency)
+            maps.append(seen.heatmaps[0])
+            return seen
+
+    steps(Watched(), pictures, boxes)
+    breaks = [i for i, seen in enumerate(maps) if undecided(seen)]
+    assert len(breaks) < 3
+    compared = 0
+    for first, last in itertools.pairwise([-1, *breaks, len(pictures)]):
+        part = slice(first + 1, last)
+        ours, theirs = (steps(network, pictures[part], boxes[part]) for network in (half, exact))
+        if ours:
+            pixels, metres = differences(ours, theirs)
+            assert pixels.max() < HALF_PIXELS
+            assert metres.max() < HALF_METRES
+            compared += len(ours)
+    assert compared == len(pictures) - len(breaks)
 
 
 @pytest.mark.parametrize("backend", FLOAT32)

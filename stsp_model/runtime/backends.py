@@ -22,7 +22,7 @@ from stsp_model.runtime import (
     with_tensorrt,
     with_torch,
 )
-from stsp_model.runtime.eight_bits import is_fast_here, shipped_epe, with_shipped_epe
+from stsp_model.runtime.eight_bits import is_fast_here, shipped_epe
 from stsp_model.runtime.exported import FLOAT16, FLOAT32, INT8, Exported
 from stsp_model.runtime.packages import installed, needed
 from stsp_model.runtime.running import Network, Run, RunningNetwork
@@ -135,10 +135,8 @@ def open_network(
             return with_torch.on_gpu(model, place, half is not False)
         return with_torch.folded(model)
     if isinstance(model, STSPNet):
-        weights = model
-        model = exported.export(weights, half=name == TENSORRT and half is not False)
-        if precision(name, weights, place) == INT8:
-            model = with_shipped_epe(model, weights)
+        epe = shipped_epe(model) if precision(name, model, place) == INT8 else None
+        model = exported.export(model, half=name == TENSORRT and half is not False, epe=epe)
     threads = torch.get_num_threads()
 
     def run(graph: str, content: bytes) -> Run:

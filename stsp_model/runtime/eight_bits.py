@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from stsp_model.checkpoint import WEIGHTS, weights_sha256
 from stsp_model.network import STSPNet
-from stsp_model.runtime.exported import INT8, Description, Exported, checked, described
+from stsp_model.runtime.exported import Description, checked
 from stsp_model.runtime.graphs import EPE
 
 # x86 CPUs that multiply 8-bit integers and add the products in 32 bits have one of these. On
@@ -29,7 +28,9 @@ def is_fast_here(cpu_info: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 def shipped_epe(model: STSPNet) -> tuple[Description, bytes] | None:
-    """The EPE in 8 bits that was made of exactly these weights, or None where none ships.
+    """The EPE in 8 bits, for any number of people, that was made of exactly these weights.
+
+    None where none ships.
 
     Raises:
         ValueError: if the file is damaged. MissingPackageError: without the package onnx.
@@ -40,16 +41,3 @@ def shipped_epe(model: STSPNet) -> tuple[Description, bytes] | None:
     content = path.read_bytes()
     description = checked(path, EPE, content)
     return (description, content) if description.weights == weights_sha256(model) else None
-
-
-def with_shipped_epe(network: Exported, model: STSPNet) -> Exported:
-    """The network, with the EPE in 8 bits that ships for its weights.
-
-    Args:
-        network: `model`, as ONNX for any number of people.
-    """
-    found = shipped_epe(model)
-    assert found is not None  # as `precision` made sure
-    description, content = found
-    told = replace(network.description, precision=INT8, accuracy=description.accuracy)
-    return described(replace(network, files={**network.files, EPE: content}), told)

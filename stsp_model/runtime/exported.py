@@ -87,13 +87,20 @@ class Exported:
         return checksum.hexdigest()
 
 
-def export(model: STSPNet, batch: int = 0, half: bool = False) -> Exported:
+def export(
+    model: STSPNet,
+    batch: int = 0,
+    half: bool = False,
+    epe: tuple[Description, bytes] | None = None,
+) -> Exported:
     """A network as ONNX.
 
     Args:
         model: left as it is.
         batch: people per call, a static shape; 0: a free batch axis.
         half: finder and EPE in 16 bits, for GPUs.
+        epe: an EPE of these weights and this batch that is there already, and what it says of
+            itself; see eight_bits.shipped_epe.
 
     Raises:
         ValueError: for a batch below 0.
@@ -105,11 +112,15 @@ def export(model: STSPNet, batch: int = 0, half: bool = False) -> Exported:
     description = _describe(model, batch, FLOAT16 if half else FLOAT32)
     inputs = examples(model, batch or 2)
     files = {}
+    if epe is not None:
+        told, files[EPE] = epe
+        description = replace(description, precision=told.precision, accuracy=told.accuracy)
     modes = [(module, module.training) for module in model.modules()]
     try:
         for name, graph in graphs(model, half).items():
             free = not batch and name != FINDER
-            files[name] = _exported(graph.eval(), name, inputs[name], free)
+            if name not in files:
+                files[name] = _exported(graph.eval(), name, inputs[name], free)
     finally:
         for module, training in modes:
             module.training = training

@@ -11,7 +11,7 @@ from stsp_model.crop import crop_box
 from stsp_model.estimator import PoseEstimator
 from stsp_model.network import STSPNet
 from stsp_model.perception import still_inputs
-from stsp_model.runtime import eight_bits
+from stsp_model.runtime import eight_bits, exported
 from stsp_model.runtime.backends import open_network, precision
 from stsp_model.runtime.exported import FLOAT16, FLOAT32, INT8
 from stsp_model.runtime.graphs import EPE, FINDER, LIFTER
@@ -89,7 +89,7 @@ def test_8_bits_are_for_fast_cpus_and_the_weights_that_ship(edge, onnx_files, fa
 
 
 def test_only_the_keypoints_change(edge, onnx_files):
-    network = eight_bits.with_shipped_epe(onnx_files, edge)
+    network = exported.export(edge, epe=eight_bits.shipped_epe(edge))
     assert network.precision == INT8
     assert "in 8 bits" in network.description.accuracy
     for graph, same in {FINDER: True, LIFTER: True, EPE: False}.items():

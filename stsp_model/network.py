@@ -20,6 +20,7 @@ from .finder import FINDER_SIZE, Finder
 from .gsr import LAYERS
 from .hrnet import HRNetSize
 from .lifter import MAX_GAP, Keypoints, Lifted, Lifter, TrackState
+from .runtime import FLOAT32
 from .skeleton import JOINT_COUNT
 from .tmp import TAU
 
@@ -161,7 +162,7 @@ class STSPNet(nn.Module):
         self.finder_size = FINDER_SIZE
         self.trained = False
         self.note = ""
-        self.precision = "float32"
+        self.precision = FLOAT32
         with torch.random.fork_rng(devices=[]):
             # Not torch.manual_seed: that seeds the accelerators as well.
             torch.default_generator.manual_seed(seed)

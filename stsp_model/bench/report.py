@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from stsp_model.bench.figures import Figure, Version, names
 from stsp_model.bench.steps import StepResult
+from stsp_model.runtime import FLOAT32
 
 if TYPE_CHECKING:
     from stsp_model.bench.floor import Machine, Need
@@ -187,7 +188,7 @@ def floor_lines(
             _milliseconds(seconds),
             f"{speed / 1e9:.0f} Gop/s",
             # The peak is that of float32, which others may well exceed.
-            f"{100 * speed / machine.convolution:.0f} %" if precision == "float32" else precision,
+            f"{100 * speed / machine.convolution:.0f} %" if precision == FLOAT32 else precision,
         )
         for name, need, machine, seconds, precision in _epe(machines, needs, versions, steps)
         for speed in [need.epe_operations / seconds]

@@ -75,9 +75,11 @@ def _title(options: argparse.Namespace, name: str) -> str:
 
 
 def _method(options: argparse.Namespace) -> tuple[Method, str]:
+    import torch
+
     from stsp_model.evaluation.predictions import load_predictions
     from stsp_model.evaluation.run import Method
-    from stsp_model.runtime.backends import load, open_network
+    from stsp_model.runtime.backends import chosen, load
 
     if options.truth:
         return Method(), "the truth itself"
@@ -85,11 +87,11 @@ def _method(options: argparse.Namespace) -> tuple[Method, str]:
         return Method(predictions=load_predictions(options.predictions)), str(options.predictions)
     try:
         model = load(options.model, options.device)
-        network = open_network(model, options.backend, options.device)
+        backend = chosen(options.backend, torch.device(options.device), model)
     except ValueError as error:
         raise DataError(str(error)) from None
     name = options.model if model.trained else f"{options.model} (untrained)"
-    return Method(model, network), name
+    return Method(model, backend), name
 
 
 def _evaluated(options: argparse.Namespace, method: Method) -> Outcome:

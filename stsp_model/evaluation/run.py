@@ -17,6 +17,8 @@ from stsp_model.evaluation.predictions import Prediction
 from stsp_model.evaluation.report import text_2d, text_3d, text_calibration
 from stsp_model.evaluation.views import Trial
 from stsp_model.network import STSPNet
+from stsp_model.runtime import AUTO
+from stsp_model.runtime.backends import open_network
 from stsp_model.runtime.exported import Exported
 from stsp_model.runtime.running import Network
 
@@ -27,12 +29,16 @@ TRUE_BOX, JITTERED_BOX, AS_FOUND = "true box", "jittered box", "as found"
 class Method:
     """Whose poses are scored: the network's, those of a file, or, with neither, the truth's own.
 
-    model: of which motions are lifted. network: the same on a backend, which sees images and video.
+    backend: what runs the model on images and video, as `runtime.backends.chosen` gives it.
     """
 
     model: STSPNet | Exported | None = None
-    network: Network | None = None
+    backend: str = AUTO
     predictions: Mapping[str, Prediction] | None = None
+
+    def network(self) -> Network | None:
+        """The model on its backend, which takes a second or more."""
+        return None if self.model is None else open_network(self.model, self.backend)
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ class Outcome:
 
 def evaluate_images(data: Any, method: Method, jitter: int | None = None) -> Outcome:
     """2D scores of people in images; of the network also with boxes jittered by that seed."""
-    network = method.network
+    network = method.network()
     found = _given(data, method) if network is None else pck.detect(network, data, progress=True)
     by_box = {TRUE_BOX: found}
     if network is not None and jitter is not None:
@@ -126,10 +132,11 @@ def evaluate_video(footage: Iterable[video.Footage], method: Method, height_give
     """2D and 3D scores of videos with ground truth, from whole images on."""
     predictions: dict[str, Prediction] = dict(method.predictions or {})
     people: list[video.Person] = []
+    network = method.network()
     for one in tqdm(footage, "videos", disable=None):
         people += one.people
-        if method.network is not None:
-            predictions |= video.predict(method.network, one, height_given)
+        if network is not None:
+            predictions |= video.predict(network, one, height_given)
         elif method.predictions is None:
             predictions |= {p.name: Prediction(p.joints, p.joints_2d) for p in one.people}
     _check_names(tuple(person.name for person in people), predictions)
@@ -141,7 +148,7 @@ def evaluate_video(footage: Iterable[video.Footage], method: Method, height_give
         {"2d": {_key(AS_FOUND): asdict(in_2d)}, "3d": asdict(in_3d)},
         predictions,
         calibration(found, takes),
-        method.network,
+        network,
     )
 
 

@@ -12,6 +12,9 @@ from stsp_model.network import PRESETS, STSPNet
 from stsp_model.runtime import (
     AUTO,
     BACKENDS,
+    FLOAT16,
+    FLOAT32,
+    INT8,
     ONNXRUNTIME,
     OPENVINO,
     TENSORRT,
@@ -23,7 +26,7 @@ from stsp_model.runtime import (
     with_torch,
 )
 from stsp_model.runtime.eight_bits import is_fast_here, shipped_epe
-from stsp_model.runtime.exported import FLOAT16, FLOAT32, INT8, Exported
+from stsp_model.runtime.exported import Description, Exported
 from stsp_model.runtime.packages import installed, needed
 from stsp_model.runtime.running import Network, Run, RunningNetwork
 
@@ -96,8 +99,12 @@ def precision(backend: str, model: STSPNet | Exported, device: torch.device) -> 
         return model.description.precision
     if device.type == "cuda":
         return FLOAT16
-    eight_bits = backend in _ON_CPU and is_fast_here() and shipped_epe(model) is not None
-    return INT8 if eight_bits else FLOAT32
+    return FLOAT32 if _shipped_epe(backend, model) is None else INT8
+
+
+def _shipped_epe(backend: str, model: STSPNet) -> tuple[Description, bytes] | None:
+    """The EPE in 8 bits that this backend takes here instead of the model's own, if any."""
+    return shipped_epe(model) if backend in _ON_CPU and is_fast_here() else None
 
 
 def open_network(
@@ -135,8 +142,8 @@ def open_network(
             return with_torch.on_gpu(model, place, half is not False)
         return with_torch.folded(model)
     if isinstance(model, STSPNet):
-        epe = shipped_epe(model) if precision(name, model, place) == INT8 else None
-        model = exported.export(model, half=name == TENSORRT and half is not False, epe=epe)
+        half = name == TENSORRT and half is not False
+        model = exported.export(model, half=half, epe=_shipped_epe(name, model))
     threads = torch.get_num_threads()
 
     def run(graph: str, content: bytes) -> Run:

@@ -21,13 +21,13 @@ import torch
 
 from stsp_model.checkpoint import weights_sha256
 from stsp_model.network import STSPNet
+from stsp_model.runtime import FLOAT16, FLOAT32
 from stsp_model.runtime.graphs import EPE, FINDER, GRAPHS, LIFTER, SIGNATURES, examples, graphs
 from stsp_model.runtime.packages import needed
 from stsp_model.skeleton import JOINTS
 
 FORMAT, FORMAT_VERSION = "stsp-onnx", "1"
 OPSET = 17
-FLOAT32, FLOAT16, INT8 = "float32", "float16", "int8"
 _DOMAINS = {"", "ai.onnx", "com.microsoft"}  # of operators; the last: what quantisation uses
 
 

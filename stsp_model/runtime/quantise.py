@@ -2,10 +2,8 @@
 
 ONNX Runtime's static quantisation: activations in unsigned, weights in signed 8 bits with a scale
 for each channel; ranges leave out the last thousandth of a per cent on either side. The first two
-layers, which cost little, and that of the heat maps stay in 32 bits. Beside ranges up to the
-extremes and the last layer alone in 32 bits, joints move a third less from where 32 bits put them
-(LSPet 6801-7000: median 0.4 instead of 0.6 % of the torso, in one of 70 by more than a tenth of it
-instead of one of 43), in the same time.
+layers, which cost little, and that of the heat maps stay in 32 bits: together a third less of what
+8 bits move joints by (docs/training.md, "Larger crops, in 8 bits").
 """
 
 from __future__ import annotations
@@ -27,9 +25,9 @@ from stsp_model.crop import crop_box
 from stsp_model.evaluation.pck import ImagePoses, detect, score
 from stsp_model.hrnet import STRIDE
 from stsp_model.perception import network_images, person_crops
-from stsp_model.runtime import ONNXRUNTIME
+from stsp_model.runtime import FLOAT32, INT8, ONNXRUNTIME
 from stsp_model.runtime.backends import open_network
-from stsp_model.runtime.exported import FLOAT32, INT8, Exported, described, file_name
+from stsp_model.runtime.exported import Exported, described, file_name
 from stsp_model.runtime.graphs import EPE
 from stsp_model.runtime.packages import needed
 

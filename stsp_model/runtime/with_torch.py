@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from stsp_model.network import STSPNet
-from stsp_model.runtime.exported import FLOAT16, FLOAT32
+from stsp_model.runtime import FLOAT16, FLOAT32
 from stsp_model.runtime.graphs import graphs
 from stsp_model.runtime.running import Run, RunningNetwork, padded
 

@@ -11,9 +11,8 @@ from stsp_model.crop import crop_box
 from stsp_model.estimator import PoseEstimator
 from stsp_model.network import STSPNet
 from stsp_model.perception import still_inputs
-from stsp_model.runtime import eight_bits, exported
+from stsp_model.runtime import FLOAT16, FLOAT32, INT8, eight_bits, exported
 from stsp_model.runtime.backends import open_network, precision
-from stsp_model.runtime.exported import FLOAT16, FLOAT32, INT8
 from stsp_model.runtime.graphs import EPE, FINDER, LIFTER
 
 onnx = pytest.importorskip("onnx")

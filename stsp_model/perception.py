@@ -22,7 +22,7 @@ from .runtime.running import Network
 FloatArray = npt.NDArray[np.float64]
 
 _DOUBLE = 0.5  # overlap from which two boxes of the finder are one person
-_SPARE_BOXES = 8  # looked at beyond the people wanted, because doubles are among them
+_SPARE_BOXES = 8  # looked at beyond the people wanted: doubles and other people are among them
 _KEPT_SIDE = 1920  # pixels of the frame kept for the flow, which sees a quarter of a crop's pixels
 
 
@@ -65,9 +65,10 @@ def network_images(
 def find_people(
     network: Network, image: Image, limits: FloatArray, most: int, least_score: float
 ) -> FloatArray:
-    """Boxes (P, 4) of people centred in a part of an image, best first; P at most `most`.
+    """Boxes (P, 4) of people centred in a part of an image, best first.
 
     Args:
+        most: how many people are wanted; some more may come, as the best may be of somebody else.
         limits: (4,) x0 y0 x1 y1 pixels within the image; what lies outside is not looked at.
     """
     x0, y0 = np.floor(limits[:2] + 0.5).astype(int)
@@ -86,7 +87,7 @@ def find_people(
         if clipped is not None and tracking.centred(box, limits):
             people.append(clipped)
     array = np.array(people).reshape(-1, 4)
-    return array[tracking.without_doubles(array, _DOUBLE)[:most]]
+    return array[tracking.without_doubles(array, _DOUBLE)]
 
 
 def person_crops(image: Image, boxes: FloatArray, size: tuple[int, int]) -> list[Image]:

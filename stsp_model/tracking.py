@@ -5,6 +5,7 @@ Boxes are (4,) x0 y0 x1 y1 in pixels, tight around a person's joints.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -26,6 +27,7 @@ _FOUND_TRACKED = 0.3  # overlap from which a found box is a person already in si
 _FOUND_AGAIN = 0.1  # the same for a person out of sight, who has moved on
 _FOUND_DOUBTED = 0.2  # the same for a person in doubt, who may be passing somebody else
 _FOUND_AROUND = 0.8  # share of a box in doubt within a found one: it has shrunk to a part of it
+_FOUND_LARGER = 1.5  # times the side a person was last surely seen with; more is two, or another
 _GIVEN_TRACKED = 0.2  # the same for the caller's boxes
 SURE_SCORE = 0.97  # of somebody being there; of 100 people two score less, of empty crops one more
 SURE_CONFIDENCE = 0.5  # mean of a person's 2D joints; with less they may lie on something else
@@ -39,6 +41,7 @@ class Track:
     id: never used again. box: where he or she was last seen, at `stamp` (s), smoothed in size.
     velocity (2,): of the box's centre, pixels per second. state: the lifter's memory.
     sure: s, when it was last beyond doubt that somebody is there.
+    sure_side: pixels of the box's longer side when that was last seen; infinite: never until now.
     """
 
     id: str
@@ -47,6 +50,7 @@ class Track:
     state: TrackState
     velocity: FloatArray
     sure: float
+    sure_side: float = math.inf
 
     @property
     def doubted(self) -> bool:
@@ -66,9 +70,9 @@ class Track:
     ) -> Track:
         """The track after its person was seen in `box`; `sure`: beyond doubt."""
         interval = stamp - self.stamp
-        last_sure = stamp if sure else self.sure
+        last_sure, side = (stamp, longer_side(box)) if sure else (self.sure, self.sure_side)
         if not 0 < interval <= max_gap:
-            return Track(self.id, box, stamp, state, np.zeros(2), last_sure)
+            return Track(self.id, box, stamp, state, np.zeros(2), last_sure, side)
         centre, size = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
         old_centre, old_size = (self.box[:2] + self.box[2:]) / 2, self.box[2:] - self.box[:2]
         time = np.where(size > old_size, _GROW_TIME, _SHRINK_TIME)
@@ -82,6 +86,7 @@ class Track:
             state=state,
             velocity=self.velocity + share * (measured - self.velocity),
             sure=last_sure,
+            sure_side=side,
         )
 
 
@@ -199,7 +204,8 @@ def followed_candidates(
 
     Who is in doubt is looked for where the finder sees somebody near or around the box, which may
     have shrunk to a part of the person, like who is out of sight, but comes before people not seen
-    until now.
+    until now. Nobody becomes far larger than when last seen beyond doubt: the finder gives one box
+    around two who are close.
 
     Args:
         found: (P, 4) boxes of the finder, best first.
@@ -213,7 +219,10 @@ def followed_candidates(
     near = overlaps(due, found)
     doubted = np.array([track.stamp == last for track in missing], bool)[:, None]
     around = _FOUND_DOUBTED * (shares_within(due, found) >= _FOUND_AROUND)
-    owners = match(np.where(doubted & (near < _FOUND_DOUBTED), around, near), _FOUND_AGAIN)
+    scores = np.where(doubted & (near < _FOUND_DOUBTED), around, near)
+    largest = np.array([_FOUND_LARGER * track.sure_side for track in missing])[:, None]
+    sides = np.array([longer_side(box) for box in found])
+    owners = match(np.where(sides > largest, 0.0, scores), _FOUND_AGAIN)
     again = [Candidate(found[i], _found(missing[j], found[i])) for i, j in sorted(owners.items())]
     new = [Candidate(box) for i, box in enumerate(found) if i not in owners]
     others = [track for j, track in enumerate(missing) if j not in owners.values()]

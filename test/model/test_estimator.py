@@ -63,6 +63,16 @@ def test_a_lost_person_found_again_in_time_keeps_the_name():
     assert poses[0].frames_used == 1  # the past before the loss still counts
 
 
+def test_who_is_found_again_keeps_the_name_though_the_finder_is_surer_of_another():
+    estimate = estimator(max_people=1)
+    own, other = person(80, 80), person(200, 150)
+    estimate.step(picture(own), 0.0)
+    assert states(estimate.step(picture(), FRAME)) == []
+    (pose,) = estimate.step(picture(other, own), 2 * FRAME)
+    assert (pose.id, pose.tracking_state) == ("p1", OK)
+    np.testing.assert_allclose(pose.joints_2d, joints_of(own), atol=1.5)
+
+
 def test_a_person_who_stays_away_is_terminated_once_and_returns_under_another_name():
     estimate = estimator(max_gap=0.2)
     estimate.step(picture(person(100, 100)), 0.0)

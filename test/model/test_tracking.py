@@ -175,6 +175,26 @@ def test_a_box_that_has_shrunk_to_a_part_of_somebody_becomes_the_whole_again():
     assert candidate.box.tolist() == half_out.box.tolist()
 
 
+def test_in_doubt_nobody_becomes_two_people():
+    """The jumper of the parkour video stands above a woman, and the finder sees one person."""
+    jumper, both = track([630, 98, 740, 438]), np.array([[600.0, 90, 1000, 890]])
+    for i in range(3):
+        jumper = jumper.seen(jumper.box, 1.03 + i / 30, STATE, sure=i == 0, max_gap=1.0)
+    assert jumper.doubted
+    assert jumper.sure_side == 340
+    (look,) = tracking.followed_candidates([jumper], both, 1.13, jumper.stamp, 1)
+    assert look.box.tolist() == pytest.approx([630, 98, 740, 438])
+    grown = np.array([[600.0, 60, 800, 480]])
+    (look,) = tracking.followed_candidates([jumper], grown, 1.13, jumper.stamp, 1)
+    assert look.box.tolist() == grown[0].tolist()
+
+
+def test_after_a_gap_the_sure_size_is_remembered():
+    later = track([0, 0, 10, 30]).seen(np.array([0.0, 0, 20, 60]), 1.5, STATE, True, 0.2)
+    assert later.sure_side == 60
+    assert later.seen(np.array([0.0, 0, 9, 20]), 2.5, STATE, False, 0.2).sure_side == 60
+
+
 def test_without_doubt_the_finders_box_on_a_person_is_left_aside():
     found = np.array([[12.0, 38, 42, 92]])
     (candidate,) = tracking.followed_candidates([track([10, 40, 40, 90])], found, 1.03, 1.0, 5)

@@ -215,14 +215,8 @@ def followed_candidates(
     missing = [track for track in tracks if track.stamp != last or track.doubted]
     tracked = overlaps(found, _stacked(seen, stamp)) >= _FOUND_TRACKED
     found = found[~tracked.any(axis=1)]
-    due = _stacked(missing, stamp)
-    near = overlaps(due, found)
-    doubted = np.array([track.stamp == last for track in missing], bool)[:, None]
-    around = _FOUND_DOUBTED * (shares_within(due, found) >= _FOUND_AROUND)
-    scores = np.where(doubted & (near < _FOUND_DOUBTED), around, near)
-    largest = np.array([_FOUND_LARGER * track.sure_side for track in missing])[:, None]
-    sides = np.array([longer_side(box) for box in found])
-    owners = match(np.where(sides > largest, 0.0, scores), _FOUND_AGAIN)
+    doubted = np.array([track.stamp == last for track in missing], bool)
+    owners = match(_findings(missing, doubted, found, stamp), _FOUND_AGAIN)
     again = [Candidate(found[i], _found(missing[j], found[i])) for i, j in sorted(owners.items())]
     new = [Candidate(box) for i, box in enumerate(found) if i not in owners]
     others = [track for j, track in enumerate(missing) if j not in owners.values()]
@@ -233,6 +227,26 @@ def followed_candidates(
         *new,
         *_where_due([track for track in others if track.stamp != last], stamp),
     ][:most]
+
+
+def _findings(
+    tracks: Sequence[Track], doubted: npt.NDArray[np.bool_], found: FloatArray, stamp: float
+) -> FloatArray:
+    """How well boxes of the finder (M, 4), best first, fit people not surely in sight: (N, M).
+
+    Args:
+        doubted: (N,) of the tracks, whether they are in sight, but in doubt.
+    """
+    due = _stacked(tracks, stamp)
+    near = overlaps(due, found)
+    around = _FOUND_DOUBTED * (shares_within(due, found) >= _FOUND_AROUND)
+    scores = np.where(doubted[:, None] & (near < _FOUND_DOUBTED), around, near)
+    largest = np.array([_FOUND_LARGER * track.sure_side for track in tracks])[:, None]
+    scores[np.array([longer_side(box) for box in found]) > largest] = 0.0
+    # A part of a person, as the shorts of a child, may be found beside the whole.
+    parts = np.tril(shares_within(found, found) >= _FOUND_AROUND, -1)
+    of_fitting = ((scores >= _FOUND_DOUBTED)[:, None, :] & parts).any(axis=-1)
+    return np.where(doubted[:, None] & of_fitting, 0.0, scores)
 
 
 def _found(track: Track, box: FloatArray) -> Track:

@@ -175,6 +175,17 @@ def test_a_box_that_has_shrunk_to_a_part_of_somebody_becomes_the_whole_again():
     assert candidate.box.tolist() == half_out.box.tolist()
 
 
+def test_in_doubt_the_whole_comes_before_a_part_that_is_found_as_well():
+    """A child whose head is outside the picture, and whose shorts are found beside all of it."""
+    found = np.array([[82.0, 0, 167, 256], [97, 156, 149, 236]])
+    (look,) = tracking.followed_candidates([doubted([97, 152, 148, 230])], found, 1.03, 1.0, 1)
+    assert look.box.tolist() == found[0].tolist()
+    (look,) = tracking.followed_candidates(
+        [doubted([97, 152, 148, 230])], found[::-1], 1.03, 1.0, 1
+    )
+    assert look.box.tolist() == found[1].tolist()
+
+
 def test_in_doubt_nobody_becomes_two_people():
     """The jumper of the parkour video stands above a woman, and the finder sees one person."""
     jumper, both = track([630, 98, 740, 438]), np.array([[600.0, 90, 1000, 890]])

@@ -12,11 +12,12 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from stsp_model.crop import BORDER_BGR, crop_box
 from stsp_model.epe import REFERENCE_INTERVAL, motion_saliency
 from stsp_model.skeleton import FLIP
-from stsp_model.training.config import Augmentation
+from stsp_model.training.config import Augmentation, Look
 
 Image = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float64]
@@ -136,10 +137,15 @@ def occlude(rng: np.random.Generator, crop: Image) -> Image:
     return crop
 
 
-def change_look(rng: np.random.Generator, crop: Image, settings: Augmentation) -> Image:
-    """Occlusion, blur, colour, noise and compression, each with its probability."""
+def spoil(rng: np.random.Generator, crop: Image, settings: Augmentation) -> Image:
+    """Things in front and `change_look`, each with its probability."""
     if rng.random() < settings.occlude:
         crop = occlude(rng, crop)
+    return change_look(rng, crop, settings.look)
+
+
+def change_look(rng: np.random.Generator, crop: Image, settings: Look) -> Image:
+    """Blur, colour, noise and compression, each with its probability."""
     if rng.random() < settings.low_resolution:
         size = crop.shape[1], crop.shape[0]
         factor = rng.uniform(0.25, 0.7)
@@ -227,3 +233,8 @@ def still_saliency(
     whole = cv2.resize(np.stack([previous, grey], -1), (side, side))
     before, now = (np.ascontiguousarray(whole[..., i]).astype(np.uint8) for i in (0, 1))
     return motion_saliency(before, now, REFERENCE_INTERVAL)
+
+
+def rgb(images: Tensor) -> Tensor:
+    """uint8 BGR (N, H, W, 3) as the network takes it: (N, 3, H, W) RGB, 0..1."""
+    return images.flip(-1).permute(0, 3, 1, 2).float() / 255

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 _PRESETS = ("edge", "base", "large")
-_STAGES = ("epe", "lift", "finetune")
+_STAGES = ("finder", "epe", "lift", "finetune")
 
 
 def train(options: argparse.Namespace) -> int:
@@ -51,11 +51,11 @@ def add_command(commands: Any) -> None:
     """Add `train` to the subparsers of the `stsp` command."""
     command = commands.add_parser(
         "train",
-        help="train one of the three stages",
+        help="train one of the four stages",
         description=(
-            "Train a stage of STSP-Net: epe (2D, from images), lift (3D, from motion capture) or "
-            "finetune (all, on video with 3D). Under torchrun every process takes its share. Needs "
-            "pip install 'stsp-pose[train]'."
+            "Train a stage of STSP-Net: finder (where people are, from images), epe (2D, from "
+            "images), lift (3D, from motion capture) or finetune (2D and 3D, on video with 3D). "
+            "Under torchrun every process takes its share. Needs pip install 'stsp-pose[train]'."
         ),
     )
     command.add_argument("--preset", choices=_PRESETS, default="edge", help="default: edge")

@@ -1,4 +1,4 @@
-"""What a configuration file says, as frozen dataclasses: of every stage, and of stage epe.
+"""What a configuration file says, as frozen dataclasses: of every stage, of epe and of finder.
 
 There are no defaults here. A configuration file is complete, so each value stands in one place,
 beside the reason for it.
@@ -88,13 +88,27 @@ class Optimisation:
 
 
 @dataclass(frozen=True)
+class Look:
+    """What cameras do to pictures, each with its probability."""
+
+    blur: float
+    low_resolution: float
+    colour: float
+    grey: float
+    sensor_noise: float
+    jpeg: float
+
+    def __post_init__(self) -> None:
+        within(self, 0, 1, *(f.name for f in dataclasses.fields(self)))
+
+
+@dataclass(frozen=True)
 class Augmentation:
     """What happens to crops; all but the ranges and deviations are probabilities.
 
     rotation_deg: standard deviation, cut off at 40 degrees; any_rotation: turned by any angle.
     scale: factor, up or down; shift: of the crop's side, either way. flip: mirrored.
-    truncate: a part of the person lies outside; occlude: things in front. blur, low_resolution,
-    colour, grey, sensor_noise, jpeg: what cameras do.
+    truncate: a part of the person lies outside; occlude: things in front. The rest: see `Look`.
     """
 
     rotation_deg: float
@@ -115,8 +129,13 @@ class Augmentation:
         within(self, 0, 40, "rotation_deg")
         within(self, 1, 2, "scale")
         within(self, 0, 0.5, "shift")
-        within(self, 0, 1, "any_rotation", "flip", "truncate", "occlude", "blur", "grey")
-        within(self, 0, 1, "low_resolution", "colour", "sensor_noise", "jpeg")
+        within(self, 0, 1, "any_rotation", "flip", "truncate", "occlude")
+        within(self, 0, 1, *(f.name for f in dataclasses.fields(Look)))
+
+    @property
+    def look(self) -> Look:
+        """What cameras do."""
+        return Look(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Look)})
 
 
 @dataclass(frozen=True)
@@ -137,8 +156,6 @@ class EPEWeights:
 
     heatmap: float
     present: float
-    centre: float
-    size: float
     distil: float
 
     def __post_init__(self) -> None:
@@ -147,12 +164,11 @@ class EPEWeights:
 
 @dataclass(frozen=True)
 class EPEConfig:
-    """Stage epe: keypoint module, person-present output and finder, from single images.
+    """Stage epe: keypoint module and person-present output, from single images.
 
     sizes: (epoch from which on, side of the crop in pixels), rising.
     rendered_share: at most this of a batch's crops is rendered. negative_share: crops of nobody.
-    moving_share: crops that get a previous frame. frames: whole frames per batch for the finder,
-    people: how likely 0, 1, ... people are in one. teacher: weights of a larger preset whose heat
+    moving_share: crops that get a previous frame. teacher: weights of a larger preset whose heat
     maps are learnt too; "" for none.
     """
 
@@ -163,8 +179,6 @@ class EPEConfig:
     rendered_share: float
     negative_share: float
     moving_share: float
-    frames: int
-    people: tuple[float, ...]
     teacher: str
     heatmaps: Heatmaps
     weights: EPEWeights
@@ -173,10 +187,7 @@ class EPEConfig:
     def __post_init__(self) -> None:
         within(self, 0, 0.3, "rendered_share")
         within(self, 0, 0.5, "negative_share")
-        within(self, 0, 1, "moving_share", "people")
-        within(self, 1, 10**4, "frames")
-        if len(self.people) != 5 or not math.isclose(sum(self.people), 1, abs_tol=1e-6):
-            raise ConfigError("people must be five probabilities that add up to 1, of 0 to 4")
+        within(self, 0, 1, "moving_share")
         if not self.sizes or any(len(pair) != 2 for pair in self.sizes):
             raise ConfigError("sizes must be pairs [epoch, pixels]")
         epochs = [epoch for epoch, _ in self.sizes]
@@ -187,3 +198,36 @@ class EPEConfig:
                 raise ConfigError(
                     f"sizes has {side} px, expected a multiple of {SIZE_STEP} from 64"
                 )
+
+
+@dataclass(frozen=True)
+class FinderWeights:
+    """Weights of the losses of stage finder."""
+
+    centre: float
+    size: float
+
+    def __post_init__(self) -> None:
+        within(self, 0, 1e6, *(f.name for f in dataclasses.fields(self)))
+
+
+@dataclass(frozen=True)
+class FinderConfig:
+    """Stage finder: where people are in whole frames; a batch's items are frames.
+
+    rendered_share: how likely a rendered picture is where one is taken. people: how likely 0, 1,
+    ... 4 people are in a frame.
+    """
+
+    preset: str
+    stage: str
+    optimisation: Optimisation
+    rendered_share: float
+    people: tuple[float, ...]
+    weights: FinderWeights
+    look: Look
+
+    def __post_init__(self) -> None:
+        within(self, 0, 1, "rendered_share", "people")
+        if len(self.people) != 5 or not math.isclose(sum(self.people), 1, abs_tol=1e-6):
+            raise ConfigError("people must be five probabilities that add up to 1, of 0 to 4")

@@ -10,6 +10,7 @@ from stsp_model.training.config import (
     Augmentation,
     ConfigError,
     EPEConfig,
+    FinderConfig,
     Heatmaps,
     Optimisation,
     rising,
@@ -209,4 +210,4 @@ class FinetuneConfig:
             raise ConfigError("total must be three weights, of EPE, GSR and TMP")
 
 
-StageConfig = EPEConfig | LiftConfig | FinetuneConfig
+StageConfig = FinderConfig | EPEConfig | LiftConfig | FinetuneConfig

@@ -9,13 +9,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from stsp_model.network import PRESETS
-from stsp_model.training.config import ConfigError, EPEConfig
+from stsp_model.training.config import ConfigError, EPEConfig, FinderConfig
 from stsp_model.training.config_3d import FinetuneConfig, LiftConfig, StageConfig
 
 CONFIGS = Path(__file__).parent / "configs"
 
 Config = TypeVar("Config")
-_TYPES: Mapping[str, type] = {"epe": EPEConfig, "lift": LiftConfig, "finetune": FinetuneConfig}
+_TYPES: Mapping[str, type] = {
+    "finder": FinderConfig,
+    "epe": EPEConfig,
+    "lift": LiftConfig,
+    "finetune": FinetuneConfig,
+}
 
 
 def load_config(

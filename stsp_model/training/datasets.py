@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from stsp_model.data.errors import DataError
 from stsp_model.data.formats import open_dataset, split_spec
@@ -39,6 +40,9 @@ SELECTED: Mapping[str, str | None] = {
     "mpi_inf_3dhp": None,
     "synth": "validation",
 }
+# A picture (H, W, 3) uint8 BGR, and the boxes (P, 4) px of the people in it.
+Picture = tuple[npt.NDArray[np.uint8], FloatArray]
+
 IMAGES = ("lsp", "lspet", "coco")
 RENDERED = "synth"
 MOTIONS = ("bvh", "deepmimic", "h36m", "humaneva", "mpi_inf_3dhp")
@@ -118,12 +122,13 @@ class People:
         assert isinstance(item, ImagePose)
         return item
 
-    def boxes(self, index: int, pose: ImagePose) -> FloatArray:
-        """(P, 4) px of everybody known to be in the picture of item `index`, which is `pose`."""
+    def picture(self, index: int) -> Picture:
+        """The picture of item `index`, and the boxes of everybody known to be in it."""
+        pose = self[index]
         part, index = self._find(index)
         everybody: Callable[[int], FloatArray] | None = getattr(part, "boxes", None)
         boxes = pose.box[None] if everybody is None else everybody(index)
-        return boxes[np.isfinite(boxes).all(axis=1)]
+        return pose.image, boxes[np.isfinite(boxes).all(axis=1)]
 
     def _find(self, index: int) -> tuple[Any, int]:
         if not 0 <= index < len(self):

@@ -1,9 +1,9 @@
-"""The batches of stage epe: crops of people and of nobody, and whole frames for the finder."""
+"""The batches of stage epe: crops of people and of nobody."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -19,16 +19,16 @@ from stsp_model.training.augment import (
     BoolArray,
     FloatArray,
     Image,
-    change_look,
     move_points,
     random_matrix,
+    spoil,
     still_saliency,
     warp,
 )
 from stsp_model.training.config import Augmentation, EPEConfig
-from stsp_model.training.datasets import People
+from stsp_model.training.datasets import People, Picture
 from stsp_model.training.plan import generator, item, places
-from stsp_model.training.scenes import Picture, finder_targets, nobody, scene
+from stsp_model.training.scenes import nobody
 
 
 class Crops(NamedTuple):
@@ -44,22 +44,6 @@ class Crops(NamedTuple):
     joints: Tensor
     known: Tensor
     present: Tensor
-
-
-class Frames(NamedTuple):
-    """M whole frames (M, h, w, 3) uint8 BGR, and what `scenes.finder_targets` says of each."""
-
-    images: Tensor
-    centres: Tensor
-    distances: Tensor
-    known: Tensor
-
-
-class EPEBatch(NamedTuple):
-    """A batch of stage epe."""
-
-    crops: Crops
-    frames: Frames
 
 
 Crop = tuple[Image, npt.NDArray[np.float32], FloatArray, BoolArray, bool]
@@ -88,7 +72,7 @@ def person_crop(
     saliency = np.zeros((side // STRIDE, side // STRIDE), np.float32)
     if rng.random() < moving:
         saliency = still_saliency(rng, image, joints, known)
-    return change_look(rng, image, look), saliency, np.nan_to_num(joints), known, True
+    return spoil(rng, image, look), saliency, np.nan_to_num(joints), known, True
 
 
 def empty_crop(
@@ -100,7 +84,7 @@ def empty_crop(
     saliency = np.zeros((side // STRIDE, side // STRIDE), np.float32)
     if rng.random() < moving:
         saliency = still_saliency(rng, image, joints, known)
-    return change_look(rng, image, look), saliency, joints, known, False
+    return spoil(rng, image, look), saliency, joints, known, False
 
 
 def stack_crops(crops: list[Crop]) -> Crops:
@@ -152,20 +136,19 @@ class EPEBatches:
         epoch = step // self.steps_per_epoch
         return [side for first, side in self.config.sizes if first <= epoch][-1]
 
-    def batch(self, step: int, part: int, parts: int) -> EPEBatch:
+    def batch(self, step: int, part: int, parts: int) -> Crops:
         """One of `parts` equal parts of the batch of a step."""
-        total, frames = self.config.optimisation.batch, self.config.frames
-        return EPEBatch(
-            stack_crops([self._crop(step, place) for place in places(total, part, parts)]),
-            self._frames([self._frame(step, place) for place in places(frames, part, parts)]),
-        )
+        total = self.config.optimisation.batch
+        return stack_crops([self._crop(step, place) for place in places(total, part, parts)])
 
     def _crop(self, step: int, place: int) -> Crop:
         config, side = self.config, self.side(step)
         rng = generator(config.optimisation.seed, "crop", step, place)
         nobody_, drawn, real = self.crops_of(config, self.rendered is not None)
         if place < nobody_:
-            picture = self._picture("negatives", step * nobody_ + place)
+            position = step * nobody_ + place
+            index = item(config.optimisation.seed, "negatives", position, len(self.real))
+            picture = self.real.picture(index)
             return empty_crop(rng, picture, side, config.augmentation, config.moving_share)
         people, position = self.real, step * real + place - nobody_ - drawn
         if place < nobody_ + drawn and self.rendered is not None:
@@ -173,32 +156,3 @@ class EPEBatches:
         index = item(config.optimisation.seed, f"people {len(people)}", position, len(people))
         pose = usable(people, index)
         return person_crop(rng, pose, side, config.augmentation, config.moving_share)
-
-    def _picture(self, purpose: str, position: int, people: People | None = None) -> Picture:
-        people = self.real if people is None else people
-        index = item(self.config.optimisation.seed, purpose, position, len(people))
-        pose = people[index]
-        return pose.image, people.boxes(index, pose)
-
-    def _frame(self, step: int, place: int) -> Picture:
-        config = self.config
-        rng = generator(config.optimisation.seed, "frame", step, place)
-        count = int(rng.choice(len(config.people), p=config.people))
-        most = len(config.people) - 1
-        first = (step * config.frames + place) * most
-
-        def pick(number: int) -> Picture:
-            drawn = self.rendered is not None and rng.random() < config.rendered_share
-            return self._picture("frames", first + number, self.rendered if drawn else None)
-
-        image, boxes = scene(rng, count, pick)
-        # Pasted pieces could be of people that no box tells of.
-        return change_look(rng, image, replace(config.augmentation, occlude=0.0)), boxes
-
-    def _frames(self, pictures: list[Picture]) -> Frames:
-        targets = [finder_targets(boxes) for _, boxes in pictures]
-        centres, distances, known = (
-            torch.from_numpy(np.stack(part)) for part in zip(*targets, strict=True)
-        )
-        images = torch.from_numpy(np.stack([image for image, _ in pictures]))
-        return Frames(images, centres, distances, known)

@@ -17,7 +17,7 @@ from stsp_model.data.samples import BoolArray, FloatArray
 from stsp_model.data.shards import RenderedClip
 from stsp_model.epe import motion_saliency
 from stsp_model.skeleton import FLIP
-from stsp_model.training.augment import Image, change_look
+from stsp_model.training.augment import Image, spoil
 from stsp_model.training.config import Augmentation
 from stsp_model.training.config_3d import FinetuneConfig
 from stsp_model.training.datasets import Clips, People
@@ -182,7 +182,7 @@ def observed(
         before = None if previous is None else crop(previous, box, (side, side))
         saliency.append(motion_saliency(before, now, gap if before is not None else 1.0))
         if look is not None:
-            now = change_look(np.random.default_rng(seed), now, look)
+            now = spoil(np.random.default_rng(seed), now, look)
         images.append(now)
     joints = to_crop(track.joints_2d, cut[:, None], size)
     valid = known & (track.visible.sum(axis=1) >= _LEAST_JOINTS)
@@ -241,11 +241,9 @@ class FinetuneBatches:
         seed, look = config.optimisation.seed, config.augmentation
         rng = generator(seed, "finetune crop", step, place)
         index = item(seed, "people", step * self.counts[0] + place, len(self.real))
-        pose = usable(self.real, index)
         if rng.random() < config.negative_share:
-            picture = pose.image, self.real.boxes(index, pose)
-            return empty_crop(rng, picture, self.side, look, config.moving_share)
-        return person_crop(rng, pose, self.side, look, config.moving_share)
+            return empty_crop(rng, self.real.picture(index), self.side, look, config.moving_share)
+        return person_crop(rng, usable(self.real, index), self.side, look, config.moving_share)
 
     def _clip(self, step: int, place: int) -> ClipBatch:
         seed = self.config.optimisation.seed

@@ -331,5 +331,5 @@ class _Trainer:
         notes = [*filter(None, self.model.note.split("\n")), line]
         network.note = "\n".join(notes)
         stages = {text.split(":")[0] for text in notes}
-        network.trained = {"epe", "lift"} <= stages
+        network.trained = self.model.trained or {"finder", "epe", "lift"} <= stages
         save(network, self.run.out / BEST)

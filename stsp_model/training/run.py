@@ -8,12 +8,13 @@ from pathlib import Path
 
 from stsp_model.checkpoint import load_model
 from stsp_model.network import PRESETS, Preset, STSPNet
-from stsp_model.training.config import EPEConfig
+from stsp_model.training.config import EPEConfig, FinderConfig
 from stsp_model.training.config_3d import LiftConfig, StageConfig
 from stsp_model.training.config_file import load_config
 from stsp_model.training.loop import Run, train
 from stsp_model.training.stage import Stage
 from stsp_model.training.stage_epe import epe_stage
+from stsp_model.training.stage_finder import finder_stage
 from stsp_model.training.stage_finetune import finetune_stage
 from stsp_model.training.stage_lift import lift_stage
 
@@ -86,6 +87,8 @@ def make_stage(
     """The stage that a configuration is of."""
     if isinstance(config, EPEConfig):
         return epe_stage(model, config, data, select)
+    if isinstance(config, FinderConfig):
+        return finder_stage(model, config, data, select)
     if isinstance(config, LiftConfig):
         return lift_stage(model, config, data, select)
     return finetune_stage(model, config, data, select)

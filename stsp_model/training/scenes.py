@@ -16,9 +16,7 @@ import numpy.typing as npt
 from stsp_model.data.samples import FloatArray
 from stsp_model.finder import FINDER_SIZE, FINDER_STRIDE
 from stsp_model.training.augment import Image, warp
-
-# A picture, and the boxes (P, 4) of the people in it.
-Picture = tuple[Image, FloatArray]
+from stsp_model.training.datasets import Picture
 
 _MARGIN = 0.15  # around a box of joints, of its sides: heads, hands and feet stick out of it
 _OVERLAP = 0.05  # of a region that may lie within somebody's box, where it stands alone

@@ -1,8 +1,7 @@
-"""Stage epe: the keypoint module, its person-present output and the finder, from single images."""
+"""Stage epe: the keypoint module and its person-present output, from single images."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -13,14 +12,9 @@ from stsp_model.checkpoint import load_model
 from stsp_model.data.samples import ImagePose
 from stsp_model.evaluation import pck
 from stsp_model.hrnet import STRIDE
-from stsp_model.losses import (
-    centre_loss,
-    heatmap_cross_entropy,
-    heatmap_mse,
-    presence_loss,
-    size_loss,
-)
+from stsp_model.losses import heatmap_cross_entropy, heatmap_mse, presence_loss
 from stsp_model.network import STSPNet
+from stsp_model.training.augment import rgb
 from stsp_model.training.calibrate import calibrate_keypoints
 from stsp_model.training.config import ConfigError, EPEConfig, Heatmaps
 from stsp_model.training.datasets import (
@@ -31,15 +25,8 @@ from stsp_model.training.datasets import (
     open_selection,
     open_training,
 )
-from stsp_model.training.epe_batches import EPEBatch, EPEBatches
+from stsp_model.training.epe_batches import Crops, EPEBatches
 from stsp_model.training.stage import Group, Losses, Stage
-
-_FIRST_CHANCE = 0.01  # of a person's centre lying in a cell, before anything is learnt
-
-
-def rgb(images: Tensor) -> Tensor:
-    """uint8 BGR (N, H, W, 3) as the network takes it: (N, 3, H, W) RGB, 0..1."""
-    return images.flip(-1).permute(0, 3, 1, 2).float() / 255
 
 
 def gaussians(joints: Tensor, size: int, sigma: float) -> Tensor:
@@ -73,43 +60,29 @@ class EPELosses(Losses):
         # In a tuple it is no submodule: its weights are neither trained, averaged nor stored.
         self._teacher = () if teacher is None else (teacher.eval().requires_grad_(False),)
 
-    def counts(self, batch: EPEBatch) -> dict[str, Tensor]:
+    def counts(self, batch: Crops) -> dict[str, Tensor]:
         """See `Losses`."""
-        crops, frames = batch
         return {
-            "heatmap": crops.known.sum(),
-            "present": crops.present.new_tensor(len(crops.present), dtype=torch.long),
-            "centre": (frames.centres == 1).sum(),
-            "size": frames.known.sum(),
-            "distil": crops.present.sum(),
+            "heatmap": batch.known.sum(),
+            "present": batch.present.new_tensor(len(batch.present), dtype=torch.long),
+            "distil": batch.present.sum(),
         }
 
-    def forward(self, batch: EPEBatch) -> dict[str, Tensor]:
+    def forward(self, batch: Crops) -> dict[str, Tensor]:
         """See `Losses`."""
-        crops, frames = batch
-        images = rgb(crops.images)
-        observation = self.model.observe(images, crops.saliency)
-        centres, distances = self.model.find_people(rgb(frames.images))
+        images = rgb(batch.images)
+        observation = self.model.observe(images, batch.saliency)
         with torch.autocast(images.device.type, enabled=False):
             heatmaps = observation.heatmaps.float()
             losses = {
-                "heatmap": heatmap_loss(heatmaps, crops.joints, crops.known, self.settings),
-                "present": presence_loss(observation.present.float(), crops.present),
-                "centre": centre_loss(centres.float(), frames.centres),
-                "size": size_loss(distances.float(), frames.distances, frames.known),
+                "heatmap": heatmap_loss(heatmaps, batch.joints, batch.known, self.settings),
+                "present": presence_loss(observation.present.float(), batch.present),
             }
             for teacher in self._teacher:
-                losses["distil"] = self._distil(teacher, images, crops.saliency, heatmaps, batch)
+                losses["distil"] = self._distil(teacher, images, batch, heatmaps)
         return losses
 
-    def _distil(
-        self,
-        teacher: STSPNet,
-        images: Tensor,
-        saliency: Tensor,
-        heatmaps: Tensor,
-        batch: EPEBatch,
-    ) -> Tensor:
+    def _distil(self, teacher: STSPNet, images: Tensor, batch: Crops, heatmaps: Tensor) -> Tensor:
         """Cross-entropy with the teacher's heat maps, of all joints where somebody is there."""
         resize = torch.nn.functional.interpolate
         side = teacher.input_size[0]
@@ -117,11 +90,11 @@ class EPELosses(Losses):
             teacher.to(images.device)
             seen = teacher.observe(
                 resize(images, (side, side), mode="bilinear"),
-                resize(saliency, (side // STRIDE, side // STRIDE), mode="bilinear"),
+                resize(batch.saliency, (side // STRIDE, side // STRIDE), mode="bilinear"),
             )
             target = resize(seen.heatmaps.float(), heatmaps.shape[-2:], mode="bilinear")
             target = target.flatten(-2).softmax(dim=-1).view_as(heatmaps)
-        known = batch.crops.present[:, None].expand(heatmaps.shape[:2])
+        known = batch.present[:, None].expand(heatmaps.shape[:2])
         return heatmap_cross_entropy(heatmaps, target, known)
 
 
@@ -143,8 +116,6 @@ def epe_stage(
         raise ConfigError(
             f"sizes ends with {config.sizes[-1][1]} px, expected the preset's {model.preset.crop}"
         )
-    if "epe:" not in model.note:
-        _expect_few_people(model)
     allowed = (*IMAGES, RENDERED)
     opened = open_training(of_format(data, IMAGES) or data, IMAGES)
     people = People(tuple(opened))
@@ -162,14 +133,13 @@ def epe_stage(
     weights = asdict(config.weights)
     if teacher is None:
         del weights["distil"]
-    learning = [*model.epe.parameters(), *model.finder.parameters()]
     return Stage(
         losses=EPELosses(model, config.heatmaps, teacher),
         weights=weights,
-        groups=[Group(learning)],
+        groups=[Group(list(model.epe.parameters()))],
         batches=batches,
         steps_per_epoch=steps,
-        shared=(config.optimisation.batch, config.frames),
+        shared=(config.optimisation.batch,),
         evaluate=lambda network, epoch: keypoint_scores(
             network, selection, batches.side(epoch * steps)
         ),
@@ -178,16 +148,6 @@ def epe_stage(
         higher=True,
         changes=frozenset(epoch for epoch, _ in config.sizes),
     )
-
-
-def _expect_few_people(model: STSPNet) -> None:
-    """Let an untrained finder see hardly anybody, where it saw somebody in every cell.
-
-    Else the first hundred steps are spent on its false alarms (Lin et al., Focal Loss, 2017, 4.1).
-    """
-    assert model.finder.head.bias is not None
-    with torch.no_grad():
-        model.finder.head.bias[0] = math.log(_FIRST_CHANCE / (1 - _FIRST_CHANCE))
 
 
 def keypoint_scores(

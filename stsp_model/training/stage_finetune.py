@@ -15,6 +15,7 @@ from stsp_model.lifter import Keypoints, Lifted
 from stsp_model.losses import presence_loss, trajectory_loss
 from stsp_model.metrics import mpjpe, n_mpjpe
 from stsp_model.network import STSPNet, image_keypoints
+from stsp_model.training.augment import rgb
 from stsp_model.training.calibrate import calibrate_chain, calibrate_keypoints, footage_of
 from stsp_model.training.config import ConfigError
 from stsp_model.training.config_3d import FinetuneConfig, LiftConfig
@@ -39,7 +40,7 @@ from stsp_model.training.finetune_batches import (
     observed,
 )
 from stsp_model.training.stage import Group, Losses, Stage
-from stsp_model.training.stage_epe import heatmap_loss, keypoint_scores, rgb
+from stsp_model.training.stage_epe import heatmap_loss, keypoint_scores
 from stsp_model.training.stage_lift import (
     LiftLosses,
     lift_counts,
@@ -180,7 +181,7 @@ def finetune_stage(
         DataError, ConfigError: what does not fit.
     """
     if not model.trained:
-        raise ConfigError("finetune goes on from stages epe and lift: give their --weights")
+        raise ConfigError("finetune goes on from stages finder, epe and lift: give their --weights")
     images, films = of_format(data, IMAGES), of_format(data, (RENDERED,))
     captured = of_format(data, MOTIONS)
     unknown = [spec for spec in data if spec not in (*images, *films, *captured)]

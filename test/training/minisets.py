@@ -46,8 +46,12 @@ def small(config, **changes):
 
 def epe_config(**changes):
     config = load_config("edge", "epe")
-    config = replace(config, sizes=((0, 64),), frames=2, weights=replace(config.weights))
+    config = replace(config, sizes=((0, 64),))
     return small(config, **{"batch": 8, "average_decay": 0.9, **changes})
+
+
+def finder_config(**changes):
+    return small(load_config("edge", "finder"), **{"batch": 8, "average_decay": 0.9, **changes})
 
 
 def lift_config(**changes):

@@ -108,11 +108,11 @@ def test_a_truncated_person_touches_the_edge_of_what_is_left():
 def test_each_look_changes_the_picture_and_keeps_its_shape(name):
     image, _ = minisets.figure(np.random.default_rng(0))
     look = replace(STILL, **{name: 1.0})
-    changed = augment.change_look(np.random.default_rng(1), image, look)
+    changed = augment.spoil(np.random.default_rng(1), image, look)
     assert changed.shape == image.shape
     assert changed.dtype == np.uint8
     assert (changed != image).any()
-    assert (augment.change_look(np.random.default_rng(1), image, STILL) == image).all()
+    assert (augment.spoil(np.random.default_rng(1), image, STILL) == image).all()
 
 
 def test_a_still_picture_gets_motion_where_a_limb_moves():

@@ -11,12 +11,12 @@ from stsp_model.network import PRESETS
 from stsp_model.training.config import ConfigError
 from stsp_model.training.config_file import CONFIGS, load_config
 
-STAGES = ("epe", "lift", "finetune")
+PAPERS = ("epe", "lift", "finetune")
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("stage", STAGES)
-def test_every_preset_and_stage_has_a_file(preset, stage):
+@pytest.mark.parametrize("stage", PAPERS)
+def test_every_preset_and_stage_of_the_paper_has_a_file(preset, stage):
     config = load_config(preset, stage)
     assert (config.preset, config.stage) == (preset, stage)
     # The paper's settings.
@@ -28,8 +28,18 @@ def test_every_preset_and_stage_has_a_file(preset, stage):
         assert config.sizes[-1][1] == PRESETS[preset].crop
 
 
+def test_the_finder_is_trained_alike_in_all_presets():
+    """But for what a preset is trained on: the finder is the same network in each."""
+    configs = [load_config(preset, "finder") for preset in PRESETS]
+    alike = [
+        replace(c, preset="", optimisation=replace(c.optimisation, precision="32-true", workers=0))
+        for c in configs
+    ]
+    assert alike == [alike[0]] * len(PRESETS)
+
+
 def test_there_is_no_file_beside_them():
-    names = {f"{preset}_{stage}.yaml" for preset in PRESETS for stage in STAGES}
+    names = {f"{preset}_{stage}.yaml" for preset in PRESETS for stage in (*PAPERS, "finder")}
     assert {file.name for file in CONFIGS.iterdir()} == names
 
 
@@ -50,8 +60,6 @@ def test_values_can_be_changed_by_name():
         ("optimisation.average_decay=1.0", "would never move"),
         ("optimisation.learning_rate=.nan", "learning_rate is nan"),
         ("rendered_share=0.5", "rendered_share is 0.5, expected 0 to 0.3"),
-        ("people=[1, 0, 0]", "five probabilities"),
-        ("people=[0.5, 0.1, 0.1, 0.1, 0.1]", "add up to 1"),
         ("sizes=[[0, 100]]", "100 px, expected a multiple of 32 from 64"),
         ("sizes=[[5, 128]]", "expected 0 first, then rising"),
         ("heatmaps.loss=l1", "cross_entropy or mse"),
@@ -66,6 +74,9 @@ def test_a_wrong_value_is_named(change, reason):
 @pytest.mark.parametrize(
     ("stage", "change", "reason"),
     [
+        ("finder", "people=[1, 0, 0]", "five probabilities"),
+        ("finder", "people=[0.5, 0.1, 0.1, 0.1, 0.1]", "add up to 1"),
+        ("finder", "look.jpeg=2", "in look: jpeg is 2.0, expected 0 to 1"),
         ("lift", "noise.deviation=[0.1, 0.2]", "has 2 values, expected 1 or 17"),
         ("lift", "clips.rate=[60, 10]", r"\[least, most\]"),
         ("lift", "cameras.share=[0.5]", r"\[least, most\]"),
@@ -88,8 +99,8 @@ def test_a_file_must_be_whole_and_of_the_stage(tmp_path):
         return load_config("edge", stage, file)
 
     assert load(values) == load_config("edge", "epe")
-    with pytest.raises(ConfigError, match="lacks frames"):
-        load({key: value for key, value in values.items() if key != "frames"})
+    with pytest.raises(ConfigError, match="lacks teacher"):
+        load({key: value for key, value in values.items() if key != "teacher"})
     with pytest.raises(ConfigError, match="unknown frame"):
         load({**values, "frame": 3})
     with pytest.raises(ConfigError, match="is for preset 'base'"):

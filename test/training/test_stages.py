@@ -15,6 +15,7 @@ from stsp_model.training import stage_lift
 from stsp_model.training.config import ConfigError
 from stsp_model.training.lift_batches import lift
 from stsp_model.training.run import train_stage
+from stsp_model.training.stage_finder import finder_stage
 from stsp_model.training.stage_finetune import finetune_stage
 
 
@@ -38,9 +39,37 @@ def test_stage_epe_learns_to_see_joints(tmp_path, lspet):
     assert list((tmp_path / "epe" / "log").glob("events.*"))
 
 
+def test_stage_finder_learns_where_people_are_and_leaves_the_rest_alone(tmp_path, lspet, films):
+    model = STSPNet(minisets.TINY)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    config = minisets.finder_config(epochs=3, steps_per_epoch=20)
+    history = train_stage(
+        model, config, [lspet, films[0]], tmp_path, [lspet, films[1]], device="cpu"
+    )
+    assert falls(history, 1.5)
+    assert history[0]["found"] < 10
+    assert history[-1]["found"] > 15
+    trained = load_model(tmp_path / "best.safetensors", preset=minisets.TINY)
+    assert not trained.trained
+    changed = {n.split(".")[0] for n, v in trained.state_dict().items() if not v.equal(before[n])}
+    assert changed == {"finder"}
+
+
+def test_an_untrained_finder_begins_with_few_people_and_a_trained_one_as_it_is(lspet):
+    model = STSPNet(minisets.TINY)
+    data = [lspet]
+    finder_stage(model, minisets.finder_config(), data)
+    assert model.finder.head.bias[0].sigmoid().item() == pytest.approx(0.01)
+    with torch.no_grad():
+        model.finder.head.bias[0] = -1.5
+    finder_stage(model, minisets.finder_config(), data)
+    assert model.finder.head.bias[0].item() == -1.5
+
+
 def test_stage_lift_learns_depth_and_leaves_the_keypoint_module_alone(tmp_path, cmu):
     model = STSPNet(minisets.TINY)
     before = {name: value.clone() for name, value in model.epe.state_dict().items()}
+    model.note = "finder: before\nepe: before"
     config = minisets.lift_config(epochs=3, steps_per_epoch=30, learning_rate=0.001)
     quiet = replace(config.noise, spread=1.1)  # mostly small errors
     config = replace(config, noise=quiet, clips=replace(config.clips, mixed=0.0, tumbled=0.0))
@@ -49,6 +78,7 @@ def test_stage_lift_learns_depth_and_leaves_the_keypoint_module_alone(tmp_path, 
     assert history[-1]["mpjpe_mm"] < 225  # the mean pose for every clip has 254
     after = model.epe.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert load_model(tmp_path / "lift" / "best.safetensors", preset=minisets.TINY).trained
 
 
 def test_stage_lift_on_single_frames_trains_the_skeleton_module_alone(tmp_path, cmu):

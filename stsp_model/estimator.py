@@ -105,7 +105,8 @@ class PoseEstimator:
         max_people: how many people to follow at most.
         max_gap: seconds between frames after which the past counts for nothing, after which a
             person out of sight is given up, and by which a frame may be late to be refused.
-        min_confidence: 0..1; below it a person counts as not there.
+        min_confidence: 0..1; where the score or the mean of the 2D joints' confidences is below it
+            a person counts as not there.
 
     Attributes:
         model: as above. network: the same on its backend. last_timings: of the last step.

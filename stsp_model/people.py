@@ -51,14 +51,15 @@ def observe_people(
     saliency: Tensor,
     crop_boxes: FloatArray,
     size: tuple[int, int],
-    least_score: float,
+    least_confidence: float,
 ) -> tuple[People, list[Track]]:
     """Look into the crops of candidates.
 
     Args:
         candidates: N. crops, saliency, crop_boxes: theirs, as the network takes them.
         size: width and height of the image.
-        least_score: 0..1; with less nobody is there, unless the candidate is trusted.
+        least_confidence: 0..1; where the score or the mean of the joints' confidences is less
+            nobody is there, unless the candidate is trusted.
 
     Returns:
         who is there, in the candidates' order, and the tracks that end here, because the network
@@ -87,7 +88,7 @@ def observe_people(
         if not candidate.trusted:
             around = tracking.joints_box(joints[i], confidence[i])
             box = tracking.clipped(candidate.unguided_box() if around is None else around, edges)
-            if box is None or scores[i] < least_score:
+            if box is None or min(scores[i], confidence[i].mean()) < least_confidence:
                 continue
             if any(tracking.same_person(joints[i], joints[j], box) for j in kept):
                 ended.append(candidate.track)

@@ -92,7 +92,11 @@ class Settings:
         high=10.0,
     )
     min_confidence: float = _parameter(
-        0.3, "Below this confidence (0 to 1) a person counts as not seen", low=0.0, high=1.0
+        0.3,
+        "Where the score or the mean confidence of the 2D joints is below this (0 to 1) a person "
+        "counts as not seen",
+        low=0.0,
+        high=1.0,
     )
     marker_distance: float = _parameter(
         DISTANCE,

@@ -47,8 +47,9 @@ def rectangles(image: Tensor):
 class SceneNet(nn.Module):
     """Sees the rectangles of `picture`, and can be told to fail.
 
-    blind: sees nobody in crops. doubting: is not quite sure of anybody in crops. lost: finds nobody
-    in the frame. broken: gives NaN, in "observe" or in "lift".
+    blind: sees nobody in crops. vague: sees somebody, but hardly any joint. doubting: is not quite
+    sure of anybody in crops. lost: finds nobody in the frame. broken: gives NaN, in "observe" or in
+    "lift".
     finder_passes, crops_seen: how much work was asked for, a number for each call.
     saliency, keypoints: what the last call got.
     """
@@ -60,7 +61,8 @@ class SceneNet(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             self.lifter = Lifter(2)
-        self.blind, self.doubting, self.lost, self.broken = False, False, False, ""
+        self.blind, self.vague, self.doubting, self.lost = False, False, False, False
+        self.broken = ""
         self.finder_passes, self.crops_seen = 0, []
         self.saliency = self.keypoints = None
 
@@ -94,7 +96,7 @@ class SceneNet(nn.Module):
             centres = (boxes[:, :2] + boxes[:, 2:]) / 2
             box = boxes[np.linalg.norm(centres - CROP / 2, axis=1).argmin()]
             joints[n] = torch.from_numpy(box[:2] + TEMPLATE * (box[2:] - box[:2]))
-            mass[n], present[n] = 0.9, 2.0 if self.doubting else 4.0
+            mass[n], present[n] = 0.2 if self.vague else 0.9, 2.0 if self.doubting else 4.0
         if self.broken == "observe":
             joints = joints * torch.nan
         return Observation(

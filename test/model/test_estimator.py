@@ -93,6 +93,15 @@ def test_a_crop_without_a_person_is_not_published_even_if_the_finder_insists():
     assert estimate.model.crops_seen == [1, 1, 1]
 
 
+def test_a_part_of_a_person_that_shows_no_joint_surely_is_not_published():
+    """A hand before the camera is somebody, but where the joints are it does not tell."""
+    estimate = estimator(min_confidence=0.3)
+    estimate.model.vague = True
+    assert estimate.step(picture(person(100, 100)), 0.0) == []
+    estimate.configure(min_confidence=0.1)
+    assert states(estimate.step(picture(person(100, 100)), FRAME)) == [("p1", OK)]
+
+
 def test_someone_else_is_followed_when_the_first_is_gone():
     estimate = estimator()
     estimate.step(picture(person(60, 100)), 0.0)

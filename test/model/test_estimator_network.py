@@ -83,7 +83,7 @@ def test_the_untrained_network_runs_the_whole_way_and_twice_alike(edge):
     results = []
     network = open_network(edge)
     for _ in range(2):
-        estimate = PoseEstimator(network, max_people=2)
+        estimate = PoseEstimator(network, max_people=2, min_confidence=0.0)
         poses = []
         for i in range(6):
             poses += estimate.step(np.roll(textured(3), 2 * i, axis=0), i * FRAME, CAMERA)
@@ -107,10 +107,11 @@ def test_a_batch_of_people_gives_what_each_alone_gives(edge):
 
 
 def test_the_callers_gradients_and_mode_are_left_alone(edge):
-    expected = PoseEstimator(edge, backend="torch").step(textured(5), 0.0)
+    expected = PoseEstimator(edge, backend="torch", min_confidence=0.0).step(textured(5), 0.0)
+    assert expected
     edge.train()
     try:
-        estimate = PoseEstimator(edge, backend="torch")
+        estimate = PoseEstimator(edge, backend="torch", min_confidence=0.0)
         same(estimate.step(textured(5), 0.0), expected)
         assert edge.training
     finally:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from stsp_model.crop import Image
 from stsp_model.data.errors import DataError
 from stsp_model.data.formats import open_dataset, split_spec
 from stsp_model.data.samples import FloatArray, ImagePose
@@ -40,8 +40,8 @@ SELECTED: Mapping[str, str | None] = {
     "mpi_inf_3dhp": None,
     "synth": "validation",
 }
-# A picture (H, W, 3) uint8 BGR, and the boxes (P, 4) px of the people in it.
-Picture = tuple[npt.NDArray[np.uint8], FloatArray]
+# A picture (H, W, 3) BGR, and the boxes (P, 4) px of the people in it.
+Picture = tuple[Image, FloatArray]
 
 IMAGES = ("lsp", "lspet", "coco")
 RENDERED = "synth"
@@ -155,6 +155,17 @@ class Clips:
                 return folder[index]
             index -= len(folder)
         raise IndexError("there are fewer clips")
+
+
+def open_people(specs: Sequence[str]) -> tuple[People, People | None]:
+    """The training parts of image sets, and of rendered sets where there are any.
+
+    Raises DataError if there are no images, or a set is of neither kind.
+    """
+    images = of_format(specs, IMAGES)
+    drawn = [spec for spec in specs if spec not in images]
+    real = People(tuple(open_training(images or specs, IMAGES)))
+    return real, People(tuple(open_training(drawn, (RENDERED,)))) if drawn else None
 
 
 def open_clips(specs: Sequence[str], parts: Mapping[str, str | None]) -> Clips:

@@ -59,8 +59,9 @@ class FinderBatches:
         first = (step * config.optimisation.batch + place) * most
 
         def pick(number: int) -> Picture:
-            drawn = self.rendered is not None and rng.random() < config.rendered_share
-            people = self.rendered if drawn and self.rendered is not None else self.real
+            people = self.real
+            if self.rendered is not None and rng.random() < config.rendered_share:
+                people = self.rendered
             return people.picture(item(seed, "frames", first + number, len(people)))
 
         image, boxes = scene(rng, count, pick)

@@ -21,9 +21,8 @@ from stsp_model.training.datasets import (
     IMAGES,
     RENDERED,
     People,
-    of_format,
+    open_people,
     open_selection,
-    open_training,
 )
 from stsp_model.training.epe_batches import Crops, EPEBatches
 from stsp_model.training.stage import Group, Losses, Stage
@@ -116,12 +115,8 @@ def epe_stage(
         raise ConfigError(
             f"sizes ends with {config.sizes[-1][1]} px, expected the preset's {model.preset.crop}"
         )
-    allowed = (*IMAGES, RENDERED)
-    opened = open_training(of_format(data, IMAGES) or data, IMAGES)
-    people = People(tuple(opened))
-    selection = People(tuple(open_selection(select, data, allowed)))
-    drawn = [spec for spec in data if spec not in of_format(data, IMAGES)]
-    rendered = People(tuple(open_training(drawn, (RENDERED,)))) if drawn else None
+    people, rendered = open_people(data)
+    selection = People(tuple(open_selection(select, data, (*IMAGES, RENDERED))))
     steps = config.optimisation.steps_per_epoch
     if not steps:
         real = EPEBatches.crops_of(config, rendered is not None)[2]

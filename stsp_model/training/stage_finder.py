@@ -25,9 +25,8 @@ from stsp_model.training.datasets import (
     IMAGES,
     RENDERED,
     People,
-    of_format,
+    open_people,
     open_selection,
-    open_training,
 )
 from stsp_model.training.finder_batches import FinderBatches, Frames
 from stsp_model.training.stage import Group, Losses, Stage
@@ -73,10 +72,7 @@ def finder_stage(
         DataError: what does not fit.
     """
     _expect_few_people(model)
-    opened = open_training(of_format(data, IMAGES) or data, IMAGES)
-    real = People(tuple(opened))
-    drawn = of_format(data, (RENDERED,))
-    rendered = People(tuple(open_training(drawn, (RENDERED,)))) if drawn else None
+    real, rendered = open_people(data)
     selection = [People((part,)) for part in open_selection(select, data, (*IMAGES, RENDERED))]
     settings = config.optimisation
     return Stage(

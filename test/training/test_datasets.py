@@ -50,10 +50,10 @@ def test_no_stage_opens_an_image_that_selects_or_reports(lspet, monkeypatch, sta
     opened = []
     read = cv2.imread
     monkeypatch.setattr(cv2, "imread", lambda path, *rest: opened.append(path) or read(path, *rest))
-    for step in range(12):
+    for step in range(14):
         stage.batches.batch(step, 0, 1)
     numbers = {int(path.split("im")[-1].split(".")[0]) for path in opened}
-    assert len(numbers) > 90
+    assert len(numbers) > 100
     assert max(numbers) <= 6800
 
 
@@ -71,6 +71,15 @@ def test_a_set_of_the_other_part_is_refused(films, lspet):
         open_training([validation], ("synth",))
     with pytest.raises(DataError, match="holds the split 'train', not 'validation'"):
         open_selection([train], [lspet], (*IMAGES, "synth"))
+
+
+@pytest.mark.parametrize(
+    ("stage_of", "config"),
+    [(epe_stage, minisets.epe_config()), (finder_stage, minisets.finder_config())],
+)
+def test_motion_capture_is_no_data_for_what_sees_images(lspet, cmu, stage_of, config):
+    with pytest.raises(DataError, match="this stage takes synth, not 'bvh'"):
+        stage_of(STSPNet(minisets.TINY), config, [lspet, cmu])
 
 
 def test_a_file_without_parts_cannot_train_and_select(tmp_path):

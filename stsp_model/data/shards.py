@@ -243,6 +243,13 @@ class ShardPeople(Dataset[ImagePose]):
     def __len__(self) -> int:
         return len(self._items)
 
+    def boxes(self, index: int) -> FloatArray:
+        """(P, 4) x0 y0 x1 y1 px of everybody who shows enough in the picture of item `index`."""
+        file, frame, _ = self._items[index]
+        opened = _OpenClip(self.files[file])
+        shown = opened.array("visible")[frame].sum(axis=-1) >= _MIN_VISIBLE
+        return np.asarray(opened.array("boxes")[frame][shown])
+
     def __getitem__(self, index: int) -> ImagePose:
         file, frame, person = self._items[index]
         opened = _OpenClip(self.files[file])

@@ -20,6 +20,7 @@ from stsp_model.data.shards import (
     load_clip,
     save_clip,
 )
+from stsp_model.training.datasets import People
 
 K = np.array([[70.0, 0, 31.5], [0, 70.0, 23.5], [0, 0, 1]])
 D = np.array([0.1, 0.0, 0.0, 0.0, 0.0])
@@ -92,6 +93,19 @@ def test_people_of_all_pictures(folder):
     np.testing.assert_allclose(last.joints_3d, clip().joints_3d[2, 1], rtol=1e-6)
     assert last.camera is not None
     assert open_dataset(f"synth:{folder}", "train")[0].name == first.name
+
+
+def test_everybody_in_a_picture(tmp_path):
+    (tmp_path / INDEX_FILE).write_text(json.dumps({"split": "train"}))
+    ours = clip(people=2)
+    ours.boxes[:, 1] += 5
+    save_clip(tmp_path / "000000.safetensors", ours)
+    people = People((ShardPeople(tmp_path, "train"),))
+    # Whoever is asked for, both are in picture 0; who is hidden in picture 1 is not there.
+    for index, expected in ((0, [0, 1]), (1, [0, 1]), (2, [1]), (3, [0, 1])):
+        image, boxes = people.picture(index)
+        np.testing.assert_array_equal(image, people[index].image)
+        np.testing.assert_allclose(boxes, ours.boxes[0, expected], rtol=1e-6)
 
 
 def test_a_person_as_a_motion(folder):

@@ -15,6 +15,7 @@ from stsp_model.evaluation.calibration import (
 )
 from stsp_model.evaluation.pck import Score2D
 from stsp_model.evaluation.scores import MEASURES, Score3D
+from stsp_model.evaluation.video import Following
 
 # What stands in the table by action; the rest is shown for the average alone.
 _BY_ACTION = (
@@ -111,6 +112,17 @@ def text_3d(score: Score3D) -> str:
     if score.unscored:
         parts.append(f"not scored, as never known and predicted: {', '.join(score.unscored)}")
     return "\n\n".join(parts)
+
+
+def text_following(following: Following) -> str:
+    """A table of how people were followed."""
+    f = following
+    rows = [
+        ["with a pose on them, %", number(100 * f.seen / f.people)],
+        ["poses on nobody, per picture", number(f.false_positives / f.frames, 3)],
+        ["ID switches", str(f.switches)],
+    ]
+    return table(["following", f"{f.people} people in {f.frames} pictures"], rows)
 
 
 def text_calibration(calibration: Calibration) -> str:

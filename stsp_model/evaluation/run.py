@@ -14,7 +14,7 @@ from stsp_model.evaluation import pck, scores, video
 from stsp_model.evaluation.calibration import Calibration, calibration
 from stsp_model.evaluation.lifting import lift, take
 from stsp_model.evaluation.predictions import Prediction
-from stsp_model.evaluation.report import text_2d, text_3d, text_calibration
+from stsp_model.evaluation.report import text_2d, text_3d, text_calibration, text_following
 from stsp_model.evaluation.views import Trial
 from stsp_model.network import STSPNet
 from stsp_model.runtime import AUTO
@@ -132,20 +132,28 @@ def evaluate_video(footage: Iterable[video.Footage], method: Method, height_give
     """2D and 3D scores of videos with ground truth, from whole images on."""
     predictions: dict[str, Prediction] = dict(method.predictions or {})
     people: list[video.Person] = []
+    following = video.Following()
     network = method.network()
     for one in tqdm(footage, "videos", disable=None):
         people += one.people
         if network is not None:
-            predictions |= video.predict(network, one, height_given)
+            poses, followed = video.predict(network, one, height_given)
+            predictions |= poses
+            following += followed
         elif method.predictions is None:
             predictions |= {p.name: Prediction(p.joints, p.joints_2d) for p in one.people}
     _check_names(tuple(person.name for person in people), predictions)
     takes = [p.take(predictions.get(p.name, Prediction())) for p in people]
     in_3d, found = _scored_3d(takes), {AS_FOUND: video.detections(people, predictions)}
     in_2d = pck.score(found[AS_FOUND])
+    texts = [text_2d({AS_FOUND: in_2d}), text_3d(in_3d)]
+    values = {"2d": {_key(AS_FOUND): asdict(in_2d)}, "3d": asdict(in_3d)}
+    if network is not None:  # a file of poses has no ids, and none of nobody
+        texts.append(text_following(following))
+        values["following"] = asdict(following)
     return _outcome(
-        [text_2d({AS_FOUND: in_2d}), text_3d(in_3d)],
-        {"2d": {_key(AS_FOUND): asdict(in_2d)}, "3d": asdict(in_3d)},
+        texts,
+        values,
         predictions,
         calibration(found, takes),
         network,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,9 @@ TRUTH_TOPIC = "ground_truth/skeletons"
 MIN_VISIBLE = 4  # joints; a frame in which a person shows less is not asked for
 _SECOND = 1e9  # ns
 _SCALE_GIVEN = 1  # Skeleton3D.SCALE_GIVEN
-_ASTRAY = 0.5  # of the true box's longer side: mean 2D distance beyond which it is someone else
+# Of the true box's longer side: mean 2D distance beyond which a pose is someone else's, and up to
+# which it lies on a person.
+_ASTRAY, _ON = 0.5, 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,7 +231,30 @@ def _clip_pictures(clip: RenderedClip) -> Iterator[Picture]:
         yield stamp, clip.image(frame), clip.camera
 
 
-def predict(network: Network, footage: Footage, height_given: bool) -> dict[str, Prediction]:
+@dataclass(frozen=True)
+class Following:
+    """How people were followed through video, in the counts of CLEAR MOT.
+
+    Source: Bernardin and Stiefelhagen, Evaluating Multiple Object Tracking Performance, 2008.
+
+    frames: pictures looked at. people: whom they show, once per picture; who shows less than
+    MIN_VISIBLE joints is not asked for. seen: those with a pose that lies on them. false_positives:
+    poses that lie on nobody. switches: poses under another id than the same person's last one.
+    """
+
+    frames: int = 0
+    people: int = 0
+    seen: int = 0
+    false_positives: int = 0
+    switches: int = 0
+
+    def __add__(self, other: Following) -> Following:
+        return Following(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+
+def predict(
+    network: Network, footage: Footage, height_given: bool
+) -> tuple[dict[str, Prediction], Following]:
     """What PoseEstimator makes of a video, for each of its people.
 
     The estimator finds and follows people by itself. A pose counts for whom it lies nearest to in
@@ -239,11 +264,11 @@ def predict(network: Network, footage: Footage, height_given: bool) -> dict[str,
     Raises:
         DataError: if a height is to be given that is not known, or that nobody has.
     """
-    if not footage.people:
-        return {}
-    if not height_given:
-        return assigned(footage.people, _steps(network, footage, None))
+    if not height_given or not footage.people:
+        steps = _steps(network, footage, None)
+        return assigned(footage.people, steps), followed(footage.people, footage.people, steps)
     result: dict[str, Prediction] = {}
+    following = Following()
     low, high = SUBJECT_HEIGHT_RANGE
     for height in sorted({person.height for person in footage.people}):
         if not low <= height <= high:
@@ -251,21 +276,30 @@ def predict(network: Network, footage: Footage, height_given: bool) -> dict[str,
                 f"{footage.name} has somebody of {height:.3g} m, expected {low} to {high}; score "
                 "it with the height estimated"
             )
-        found = assigned(footage.people, _steps(network, footage, height))
-        for person in footage.people:
-            if person.height == height:
-                result[person.name] = replace(found[person.name], height=None, height_variance=None)
-    return result
+        steps = _steps(network, footage, height)
+        found = assigned(footage.people, steps)
+        those = [person for person in footage.people if person.height == height]
+        for person in those:
+            result[person.name] = replace(found[person.name], height=None, height_variance=None)
+        following += followed(footage.people, those, steps)
+    return result, following
 
 
 def _steps(
     network: Network, footage: Footage, height: float | None
-) -> Iterator[tuple[float, list[Pose]]]:
+) -> list[tuple[float, list[Pose]]]:
     """Stamp and poses of every picture but those that come late."""
-    estimator = PoseEstimator(network, subject_height=height, max_people=len(footage.people))
+    most = max(len(footage.people), 1)
+    estimator = PoseEstimator(network, subject_height=height, max_people=most)
+    steps = []
     for stamp, image, camera in footage.pictures():
         with suppress(LateFrameError):
-            yield stamp, estimator.step(image, stamp, camera)
+            steps.append((stamp, estimator.step(image, stamp, camera)))
+    return steps
+
+
+def _in_sight(poses: Sequence[Pose]) -> list[Pose]:
+    return [pose for pose in poses if pose.tracking_state == TrackingState.OK]
 
 
 def assigned(
@@ -284,8 +318,8 @@ def assigned(
         }
         for p in people
     }
-    for stamp, poses in frames:
-        poses = [pose for pose in poses if pose.tracking_state == TrackingState.OK]
+    for stamp, all_poses in frames:
+        poses = _in_sight(all_poses)
         present = [p for p in people if stamp in rows[p.name]]
         places = [p.joints_2d[rows[p.name][stamp]] for p in present]
         for i, nearest in nearest_pairs([pose.joints_2d for pose in poses], places):
@@ -295,13 +329,46 @@ def assigned(
     return {name: Prediction(**values) for name, values in found.items()}
 
 
+def followed(
+    people: Sequence[Person],
+    asked: Sequence[Person],
+    frames: Sequence[tuple[float, Sequence[Pose]]],
+) -> Following:
+    """How some of the people in a video were followed; `frames` as in `assigned`.
+
+    A pose lies on somebody if its joints are off by a fifth of a box or less in the mean.
+    """
+    total = Following(frames=len(frames))
+    rows = {p.name: {stamp: i for i, stamp in enumerate(p.stamps.tolist())} for p in people}
+    last: dict[str, str] = {}  # id of each person's latest pose
+    for stamp, all_poses in frames:
+        poses = _in_sight(all_poses)
+        present = [p for p in people if stamp in rows[p.name]]
+        places = [p.joints_2d[rows[p.name][stamp]] for p in present]
+        pairs = nearest_pairs([pose.joints_2d for pose in poses], places, _ON)
+        owners = {present[j].name: poses[i].id for i, j in pairs}
+        shown = [p for p in present if p.visible[rows[p.name][stamp]].sum() >= MIN_VISIBLE]
+        shown = [p for p in shown if p in asked]
+        names = {p.name for p in asked} & owners.keys()
+        total += Following(
+            people=len(shown),
+            seen=sum(p.name in owners for p in shown),
+            false_positives=len(poses) - len(pairs),
+            switches=sum(last.get(name, owners[name]) != owners[name] for name in names),
+        )
+        last |= owners
+    return total
+
+
 def nearest_pairs(
-    found: Sequence[npt.NDArray[np.floating]], places: Sequence[npt.NDArray[np.floating]]
+    found: Sequence[npt.NDArray[np.floating]],
+    places: Sequence[npt.NDArray[np.floating]],
+    within: float = _ASTRAY,
 ) -> list[tuple[int, int]]:
     """Which of the joints (17, 2) found in an image belong to which true ones, nearest first.
 
-    Pairs of indices into both; each index at most once. A pose whose joints lie half a box away in
-    the mean belongs to nobody.
+    Pairs of indices into both; each index at most once. A pose whose joints are off by more than
+    `within` of a box's longer side in the mean belongs to nobody.
     """
     costs = []
     for i, joints in enumerate(found):
@@ -311,7 +378,7 @@ def nearest_pairs(
                 continue
             side = float(np.ptp(target[known], axis=0).max())
             distance = float(np.linalg.norm(joints - target, axis=1)[known].mean())
-            if distance <= _ASTRAY * side:
+            if distance <= within * side:
                 costs.append((distance, i, j))
     pairs: dict[int, int] = {}
     for _, i, j in sorted(costs):

@@ -130,7 +130,7 @@ def calibrate_chain(network: STSPNet, footage: Iterable[Footage]) -> None:
     neutral = open_network(network)
     found = []
     for one in footage:
-        given, estimated = (predict(neutral, one, known) for known in (True, False))
+        (given, _), (estimated, _) = (predict(neutral, one, known) for known in (True, False))
         for person in one.people:
             take, free = (person.take(poses[person.name]) for poses in (given, estimated))
             error = take.prediction - take.target

@@ -1,5 +1,6 @@
 """Videos with truth: read from bags and clips, followed, and matched to the right person."""
 
+import re
 from typing import ClassVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from stsp_model.data.errors import DataError
 from stsp_model.estimator import LateFrameError
 from stsp_model.evaluation import pck, scores, video
 from stsp_model.evaluation.predictions import Prediction
+from stsp_model.evaluation.report import text_following
 from stsp_model.pose import Pose, TrackingState, terminated
 from stsp_model.skeleton import JOINT_COUNT
 from stsp_model.synth.bag import TRUTH_TOPIC, write_bag
@@ -87,7 +89,9 @@ def test_a_bag_and_a_rendered_clip_hold_the_same_truth(tmp_path):
 def test_people_are_told_apart_and_strangers_left_out(tmp_path, estimator):
     (footage,) = rendered(tmp_path, clip())
     estimator.footage = footage
-    found = video.predict(None, footage, height_given=False)
+    found, following = video.predict(None, footage, height_given=False)
+    # A picture is late; the rest show both people, one under the stranger's name of once, and him.
+    assert following == video.Following(T - 1, 2 * (T - 1), 2 * (T - 1), T - 1, 0)
     assert estimator.made == [{"subject_height": None, "max_people": 2}]
     scored = scores.score([p.take(found[p.name]) for p in footage.people])
     assert (scored.frames, scored.found) == (2 * T, 2 * (T - 1))
@@ -102,7 +106,9 @@ def test_people_are_told_apart_and_strangers_left_out(tmp_path, estimator):
 def test_each_is_followed_with_his_own_height(tmp_path, estimator):
     (footage,) = rendered(tmp_path, clip())
     estimator.footage = footage
-    found = video.predict(None, footage, height_given=True)
+    found, following = video.predict(None, footage, height_given=True)
+    # Each is asked for in the run with the own height, strangers are counted in both.
+    assert following == video.Following(2 * (T - 1), 2 * (T - 1), 2 * (T - 1), 2 * (T - 1), 0)
     assert [made["subject_height"] for made in estimator.made] == pytest.approx([1.1, 1.4])
     assert {made["max_people"] for made in estimator.made} == {2}
     for person in footage.people:
@@ -131,9 +137,44 @@ def test_frames_in_which_a_person_hardly_shows_are_not_asked_for(tmp_path):
 
 def test_the_real_network_goes_through_the_real_estimator(tmp_path):
     (footage,) = rendered(tmp_path, clip(heights=(1.2,)))
-    (prediction,) = video.predict(STSPNet("edge"), footage, height_given=True).values()
+    found, _ = video.predict(STSPNet("edge"), footage, height_given=True)
+    (prediction,) = found.values()
     assert prediction.joints.shape == (T, JOINT_COUNT, 3)
     pck.score(video.detections(footage.people, {}))
+
+
+def test_how_people_are_followed_is_counted_by_hand(tmp_path):
+    one = clip()
+    one.visible[3, 1, 3:] = False  # hardly shows in the fourth picture
+    (footage,) = rendered(tmp_path, one)
+    first, second = footage.people
+
+    def near(person, row, id, off=0.0):
+        found = pose(person, row, id=id)
+        side = np.ptp(person.joints_2d[row], axis=0).max()
+        found.joints_2d[:] = person.joints_2d[row] + [off * side, 0]
+        return found
+
+    poses = [
+        [near(first, 0, "a"), near(second, 0, "b", off=0.19)],
+        [near(first, 1, "a"), terminated("b")],  # the second is missed
+        [near(first, 2, "b"), near(second, 2, "a")],  # both have changed their ids
+        [near(first, 3, "b"), near(second, 3, "a")],  # of whom one is not asked for
+        [near(first, 4, "b", off=9), near(second, 4, "c")],  # nobody, and another id
+    ]
+    frames = list(zip(first.stamps.tolist(), poses, strict=True))
+    everybody = video.followed(footage.people, footage.people, frames)
+    assert everybody == video.Following(5, people=9, seen=7, false_positives=1, switches=3)
+    alone = video.followed(footage.people, [second], frames)
+    assert alone == video.Following(5, people=4, seen=3, false_positives=1, switches=2)
+    shown = text_following(everybody + alone)
+    rows = [re.split(r"\s{2,}", line) for line in shown.splitlines()]
+    assert rows[0] == ["following", "13 people in 10 pictures"]
+    assert rows[2:] == [
+        ["with a pose on them, %", "76.9"],
+        ["poses on nobody, per picture", "0.200"],
+        ["ID switches", "5"],
+    ]
 
 
 def with_truth(path, topics, change=None):

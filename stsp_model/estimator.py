@@ -48,6 +48,7 @@ Image = npt.NDArray[np.uint8]
 
 SEARCH_EVERY = 5  # frames from one look for further people to the next, while somebody is in sight
 MOST_PEOPLE = 100
+_PROPOSED = 2 / 3  # of min_confidence: the score of the finder's boxes, as a closer look decides
 _WARM_UP_SIZE = (480, 640)  # height and width
 
 
@@ -93,7 +94,8 @@ class PoseEstimator:
 
     People are found by the network's finder over the whole frame and then followed by their
     keypoints. Per frame there is at most one finder pass and `max_people` crops; while somebody is
-    in sight but fewer than `max_people`, the finder runs on every SEARCH_EVERY-th frame only.
+    in sight but fewer than `max_people`, the finder runs on every SEARCH_EVERY-th frame only. In
+    wide and in tall images it looks at all and at either end in turn, to see people larger.
 
     Args:
         model: the network; left as it is, and what becomes of it later does not reach here.
@@ -106,7 +108,8 @@ class PoseEstimator:
         max_gap: seconds between frames after which the past counts for nothing, after which a
             person out of sight is given up, and by which a frame may be late to be refused.
         min_confidence: 0..1; where the score or the mean of the 2D joints' confidences is below it
-            a person counts as not there.
+            a person counts as not there; who was not seen until now needs more, 0.4 where it is
+            0.3.
 
     Attributes:
         model: as above. network: the same on its backend. last_timings: of the last step.
@@ -151,6 +154,7 @@ class PoseEstimator:
         self._tracks: list[Track] = []
         self._previous: PreviousFrame | None = None
         self._unsearched = 0  # frames since the finder last ran
+        self._frames = 0  # counted, so that the finder looks at one part after the other
 
     @torch.inference_mode()
     def step(
@@ -241,6 +245,7 @@ class PoseEstimator:
         lost = [terminated(track.id) for track in self._tracks if track.id not in alive]
         self._previous = PreviousFrame.of(image, stamp)
         self._tracks, self._ever_seen, self._unsearched = tracks, ever_seen, unsearched
+        self._frames += 1
         find, crop, flow, observe, lift = np.diff(clock).tolist()
         total = time.perf_counter() - clock[0]
         self.last_timings = Timings(find, crop, flow, observe, lift, total)
@@ -275,7 +280,8 @@ class PoseEstimator:
         doubted = any(track.doubted for track in tracks if track.stamp == last)
         found, unsearched = np.empty((0, 4)), self._unsearched + 1
         if in_sight == 0 or doubted or (in_sight < most and unsearched >= SEARCH_EVERY):
-            found = find_people(self.network, image, limits, most, self._settings.min_confidence)
+            least = _PROPOSED * self._settings.min_confidence
+            found = find_people(self.network, image, limits, most, least, self._frames)
             unsearched = 0
         return tracking.followed_candidates(tracks, found, stamp, last, most), unsearched
 

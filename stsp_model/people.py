@@ -25,6 +25,9 @@ from .tracking import Candidate, Track
 FloatArray = npt.NDArray[np.float64]
 
 OUTSIDE_CONFIDENCE = 0.5  # factor for 2D joints beyond the image's border
+_NEW = (
+    0.75  # power of the least confidence that a new person needs: 0.4 where 0.3 keeps one in sight
+)
 _STRAY = 0.5  # of the image's size: how far a person's box may reach beyond its border
 
 
@@ -59,7 +62,8 @@ def observe_people(
         candidates: N. crops, saliency, crop_boxes: theirs, as the network takes them.
         size: width and height of the image.
         least_confidence: 0..1; where the score or the mean of the joints' confidences is less
-            nobody is there, unless the candidate is trusted.
+            nobody is there, unless the candidate is trusted. Of somebody not seen until now more is
+            asked, so that nobody comes and goes with the noise of one threshold.
 
     Returns:
         who is there, in the candidates' order, and the tracks that end here, because the network
@@ -88,7 +92,8 @@ def observe_people(
         if not candidate.trusted:
             around = tracking.joints_box(joints[i], confidence[i])
             box = tracking.clipped(candidate.unguided_box() if around is None else around, edges)
-            if box is None or min(scores[i], confidence[i].mean()) < least_confidence:
+            least = least_confidence ** (_NEW if candidate.track is None else 1.0)
+            if box is None or min(scores[i], confidence[i].mean()) < least:
                 continue
             if any(tracking.same_person(joints[i], joints[j], box) for j in kept):
                 ended.append(candidate.track)

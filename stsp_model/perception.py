@@ -15,14 +15,15 @@ from torch import Tensor
 from . import tracking
 from .crop import Image, crop, crop_box, to_image, whole_image
 from .epe import motion_saliency
-from .finder import decode_people
+from .finder import FINDER_STRIDE, decode_people
 from .hrnet import STRIDE
 from .runtime.running import Network
 
 FloatArray = npt.NDArray[np.float64]
 
-_DOUBLE = 0.5  # overlap from which two boxes of the finder are one person
 _SPARE_BOXES = 8  # looked at beyond the people wanted: doubles and other people are among them
+_PART = 2 / 3  # of the longer side: half of what one end shows the other shows, too
+_LARGER = 1.25  # how much larger it must show people, or it is not worth a look
 _KEPT_SIDE = 1920  # pixels of the frame kept for the flow, which sees a quarter of a crop's pixels
 
 
@@ -62,32 +63,65 @@ def network_images(
     return torch.from_numpy(batch).to(device).permute(0, 3, 1, 2) / 255
 
 
+def part_to_search(limits: FloatArray, size: tuple[int, int], turn: int) -> FloatArray:
+    """Which part (4,) of an image to look over for people in this turn, 0, 1 ...
+
+    In turn all of `limits` and either end of its longer side, where that shows people larger: in a
+    wide picture letterboxed to the finder's frame somebody far away is hardly there.
+
+    Args:
+        limits: (4,) x0 y0 x1 y1 pixels.
+        size: (width, height) of the finder's frame.
+    """
+    sides = limits[2:] - limits[:2]
+    axis = int(sides.argmax())
+    part = sides.copy()
+    part[axis] *= _PART
+    searched = limits.copy()
+    if turn % 3 and (sides / size).max() >= _LARGER * (part / size).max():
+        if turn % 3 == 1:
+            searched[axis + 2] = limits[axis] + part[axis]
+        else:
+            searched[axis] = limits[axis + 2] - part[axis]
+    return searched
+
+
 def find_people(
-    network: Network, image: Image, limits: FloatArray, most: int, least_score: float
+    network: Network,
+    image: Image,
+    limits: FloatArray,
+    most: int,
+    least_score: float,
+    turn: int = 0,
 ) -> FloatArray:
     """Boxes (P, 4) of people centred in a part of an image, best first.
 
     Args:
         most: how many people are wanted; some more may come, as the best may be of somebody else.
         limits: (4,) x0 y0 x1 y1 pixels within the image; what lies outside is not looked at.
+        turn: what of it to look at, see `part_to_search`.
     """
-    x0, y0 = np.floor(limits[:2] + 0.5).astype(int)
-    x1, y1 = np.ceil(limits[2:] + 0.5).astype(int)
-    part = image[y0:y1, x0:x1]
     size = network.finder_size
+    searched = part_to_search(limits, size, turn)
+    x0, y0 = np.floor(searched[:2] + 0.5).astype(int)
+    x1, y1 = np.ceil(searched[2:] + 0.5).astype(int)
+    part = image[y0:y1, x0:x1]
     letterbox = crop_box(whole_image(x1 - x0, y1 - y0), size, margin=1)
     frames = network_images([crop(part, letterbox, size)], size)
     boxes, scores = decode_people(*network.find_people(frames), limit=most + _SPARE_BOXES)
     kept = scores[0].numpy() >= max(least_score, 1e-6)
     corners = boxes[0].double().numpy()[kept].reshape(-1, 2, 2)
     found = to_image(corners, letterbox, np.array(size)) + np.array([x0, y0])
+    # Whom a border within the limits cuts is seen whole from the other end, or in all of them.
+    inner, cell = searched != limits, FINDER_STRIDE * (letterbox[2] - letterbox[0]) / size[0]
     people = []
     for box in found.reshape(-1, 4):
-        clipped = tracking.clipped(box, limits)
-        if clipped is not None and tracking.centred(box, limits):
+        cut = inner & (np.concatenate([box[:2] - searched[:2], searched[2:] - box[2:]]) < cell)
+        clipped = tracking.clipped(box, searched)
+        if clipped is not None and not cut.any() and tracking.centred(box, searched):
             people.append(clipped)
     array = np.array(people).reshape(-1, 4)
-    return array[tracking.without_doubles(array, _DOUBLE)]
+    return array[tracking.without_doubles(array, tracking.DOUBLE)]
 
 
 def person_crops(image: Image, boxes: FloatArray, size: tuple[int, int]) -> list[Image]:

@@ -19,6 +19,7 @@ FloatArray = npt.NDArray[np.float64]
 SURE_JOINT = 0.1  # 2D confidence from which a joint helps to say where the person is
 MIN_SURE_JOINTS = 4
 MIN_SIDE = 8.0  # pixels of a box's longer side; less is no person one could see
+DOUBLE = 0.5  # overlap beyond which two boxes of the finder are one person's
 _GROW_TIME, _SHRINK_TIME = 0.05, 0.3  # s; an arm thrown out must not be cut off
 _VELOCITY_TIME = 0.1  # s
 _LONGEST_PREDICTION = 0.2  # s; further ahead, a sportive child has turned round
@@ -213,8 +214,10 @@ def followed_candidates(
     """
     seen = [track for track in tracks if track.stamp == last and not track.doubted]
     missing = [track for track in tracks if track.stamp != last or track.doubted]
-    tracked = overlaps(found, _stacked(seen, stamp)) >= _FOUND_TRACKED
-    found = found[~tracked.any(axis=1)]
+    on = overlaps(found, _stacked(seen, stamp))
+    own = match(on, _FOUND_TRACKED).values()
+    further = [i for i in range(len(found)) if i not in own and (on[i] <= DOUBLE).all()]
+    found = found[further]
     doubted = np.array([track.stamp == last for track in missing], bool)
     owners = match(_findings(missing, doubted, found, stamp), _FOUND_AGAIN)
     again = [Candidate(found[i], _found(missing[j], found[i])) for i, j in sorted(owners.items())]

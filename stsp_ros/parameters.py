@@ -94,7 +94,7 @@ class Settings:
     min_confidence: float = _parameter(
         0.3,
         "Where the score or the mean confidence of the 2D joints is below this (0 to 1) a person "
-        "counts as not seen",
+        "counts as not seen; who was not seen until now needs more, 0.4 where it is 0.3",
         low=0.0,
         high=1.0,
     )

@@ -102,6 +102,16 @@ def test_a_part_of_a_person_that_shows_no_joint_surely_is_not_published():
     assert states(estimate.step(picture(person(100, 100)), FRAME)) == [("p1", OK)]
 
 
+def test_who_is_new_must_be_seen_more_surely_than_who_is_in_sight():
+    estimate = estimator(min_confidence=0.17)
+    estimate.model.vague = True  # all joints have 0.2
+    assert estimate.step(picture(person(100, 100)), 0.0) == []
+    estimate.model.vague = False
+    assert states(estimate.step(picture(person(100, 100)), FRAME)) == [("p1", OK)]
+    estimate.model.vague = True
+    assert states(estimate.step(picture(person(100, 100)), 2 * FRAME)) == [("p1", OK)]
+
+
 def test_someone_else_is_followed_when_the_first_is_gone():
     estimate = estimator()
     estimate.step(picture(person(60, 100)), 0.0)

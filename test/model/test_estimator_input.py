@@ -10,6 +10,7 @@ from scene import (
     OK,
     TEMPLATE,
     TERMINATE,
+    SceneNet,
     estimator,
     joints_of,
     person,
@@ -19,6 +20,9 @@ from scene import (
 )
 
 from stsp_model.camera import Camera
+from stsp_model.crop import whole_image
+from stsp_model.finder import FINDER_SIZE
+from stsp_model.perception import find_people, part_to_search
 
 
 def test_someone_cut_by_the_border_is_followed_out_of_the_picture():
@@ -73,6 +77,37 @@ def test_a_far_person_in_a_large_image_is_found_and_then_seen_sharply():
     estimate.step(picture(box, size=(3840, 2160)), 0.0)
     (pose,) = estimate.step(picture(box, size=(3840, 2160)), FRAME)
     np.testing.assert_allclose(pose.joints_2d, joints_of(box), atol=4)
+
+
+def test_wide_and_tall_images_are_searched_from_end_to_end():
+    wide, tall, usual = (whole_image(*size) for size in ((1920, 1080), (600, 1200), (640, 480)))
+    ends = [part_to_search(wide, FINDER_SIZE, turn).tolist() for turn in range(4)]
+    assert ends == [
+        wide.tolist(),
+        [-0.5, -0.5, 1279.5, 1079.5],
+        [639.5, -0.5, 1919.5, 1079.5],
+        wide.tolist(),
+    ]
+    assert part_to_search(tall, FINDER_SIZE, 1).tolist() == [-0.5, -0.5, 599.5, 799.5]
+    # There is little to gain in an image of about the frame's shape.
+    assert part_to_search(usual, FINDER_SIZE, 1).tolist() == usual.tolist()
+
+
+def test_who_is_cut_by_the_edge_of_a_search_is_left_to_another_one():
+    network, whole = SceneNet(), whole_image(1920, 1080)
+    at_edge, clear, at_border = (person(x, 540, 120, 300) for x in (1250, 960, 1890))
+    image = picture(at_edge, clear, at_border, size=(1920, 1080))
+    found = [find_people(network, image, whole, 9, 0.3, turn) for turn in range(3)]
+    expected = [[clear, at_edge, at_border], [clear], [clear, at_edge, at_border]]
+    for boxes, people in zip(found, expected, strict=True):
+        people = np.minimum(people, 1920) - 0.5
+        np.testing.assert_allclose(boxes[boxes[:, 0].argsort()], people, atol=7)
+
+
+def test_who_is_too_small_in_the_whole_image_is_found_when_its_end_is_searched():
+    estimate = estimator()
+    image = picture(person(1700, 540, 8, 16), size=(1920, 1080))
+    assert [len(estimate.step(image, i * FRAME)) for i in range(4)] == [0, 0, 1, 1]
 
 
 def test_any_memory_layout_gives_the_same_poses():

@@ -212,6 +212,17 @@ def test_without_doubt_the_finders_box_on_a_person_is_left_aside():
     assert candidate.box.tolist() == [10, 40, 40, 90]
 
 
+def test_who_is_found_close_to_a_tracked_person_is_looked_at_too():
+    known = track([0, 0, 40, 100])
+    own, neighbour, double = [1.0, 2, 41, 98], [18.0, 0, 58, 100], [8.0, 0, 48, 100]
+    found = np.array([own, double, neighbour])  # that overlap the tracked box by 0.88, 0.67, 0.38
+    looks = tracking.followed_candidates([known], found, 1.03, 1.0, 5)
+    assert [(c.track.id if c.track else None) for c in looks] == ["p1", None]
+    assert looks[1].box.tolist() == neighbour
+    # Where no better box is there it is taken for the same person's.
+    assert len(tracking.followed_candidates([known], found[2:], 1.03, 1.0, 5)) == 1
+
+
 def test_low_joints_leave_doubts_as_a_low_score_does():
     assert tracking.sure(0.98, np.full(17, 0.6))
     assert not tracking.sure(0.9, np.full(17, 0.6))

@@ -25,9 +25,7 @@ from .tracking import Candidate, Track
 FloatArray = npt.NDArray[np.float64]
 
 OUTSIDE_CONFIDENCE = 0.5  # factor for 2D joints beyond the image's border
-_NEW = (
-    0.75  # power of the least confidence that a new person needs: 0.4 where 0.3 keeps one in sight
-)
+_NEW = 0.75  # power of the least confidence for who is new: 0.4 where 0.3 keeps one in sight
 _STRAY = 0.5  # of the image's size: how far a person's box may reach beyond its border
 
 

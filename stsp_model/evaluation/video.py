@@ -237,7 +237,7 @@ class Following:
 
     Source: Bernardin and Stiefelhagen, Evaluating Multiple Object Tracking Performance, 2008.
 
-    frames: pictures looked at. people: whom they show, once per picture; who shows less than
+    frames: pictures that count. people: whom they show, once per picture; who shows less than
     MIN_VISIBLE joints is not asked for. seen: those with a pose that lies on them. false_positives:
     poses that lie on nobody. switches: poses under another id than the same person's last one.
     """
@@ -336,14 +336,17 @@ def followed(
 ) -> Following:
     """How some of the people in a video were followed; `frames` as in `assigned`.
 
-    A pose lies on somebody if its joints are off by a fifth of a box or less in the mean.
+    A pose lies on somebody if its joints are off by a fifth of a box or less in the mean. Pictures
+    for which the truth names nobody do not count, unless the whole video is of nobody.
     """
-    total = Following(frames=len(frames))
+    total = Following()
     rows = {p.name: {stamp: i for i, stamp in enumerate(p.stamps.tolist())} for p in people}
     last: dict[str, str] = {}  # id of each person's latest pose
     for stamp, all_poses in frames:
         poses = _in_sight(all_poses)
         present = [p for p in people if stamp in rows[p.name]]
+        if people and not present:
+            continue
         places = [p.joints_2d[rows[p.name][stamp]] for p in present]
         pairs = nearest_pairs([pose.joints_2d for pose in poses], places, _ON)
         owners = {present[j].name: poses[i].id for i, j in pairs}
@@ -351,6 +354,7 @@ def followed(
         shown = [p for p in shown if p in asked]
         names = {p.name for p in asked} & owners.keys()
         total += Following(
+            frames=1,
             people=len(shown),
             seen=sum(p.name in owners for p in shown),
             false_positives=len(poses) - len(pairs),

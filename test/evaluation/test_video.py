@@ -163,8 +163,10 @@ def test_how_people_are_followed_is_counted_by_hand(tmp_path):
         [near(first, 4, "b", off=9), near(second, 4, "c")],  # nobody, and another id
     ]
     frames = list(zip(first.stamps.tolist(), poses, strict=True))
+    frames.append((first.stamps[-1] + 1, [near(first, 4, "a")]))  # of which nothing is known
     everybody = video.followed(footage.people, footage.people, frames)
     assert everybody == video.Following(5, people=9, seen=7, false_positives=1, switches=3)
+    assert video.followed([], [], frames) == video.Following(6, false_positives=10)
     alone = video.followed(footage.people, [second], frames)
     assert alone == video.Following(5, people=4, seen=3, false_positives=1, switches=2)
     shown = text_following(everybody + alone)

@@ -10,7 +10,7 @@ import torch
 from stsp_model.checkpoint import load_model, save
 from stsp_model.data.errors import DataError
 from stsp_model.evaluation.predictions import Prediction
-from stsp_model.evaluation.video import Footage, Person
+from stsp_model.evaluation.video import Following, Footage, Person
 from stsp_model.network import STSPNet
 from stsp_model.skeleton import FLIP
 from stsp_model.training import calibrate
@@ -104,9 +104,10 @@ def found_by_a_made_up_network(_network, footage, height_given):
     joints[::7] = np.nan  # not found
     height_sigma = rng.uniform(0.05, 0.2, FRAMES)
     if height_given:
-        return {"p": Prediction(joints, None, None, np.full((FRAMES, 17), 0.6), sigma**2)}
+        given = Prediction(joints, None, None, np.full((FRAMES, 17), 0.6), sigma**2)
+        return {"p": given}, Following()
     height = person.height + HEIGHT_TIMES * rng.normal(0, height_sigma)
-    return {"p": Prediction(joints, height=height, height_variance=height_sigma**2)}
+    return {"p": Prediction(joints, height=height, height_variance=height_sigma**2)}, Following()
 
 
 def test_what_the_whole_chain_says_of_video_is_set_right(monkeypatch):
@@ -131,7 +132,7 @@ def test_a_network_that_finds_nobody_stays_as_it_was(monkeypatch):
         variance=np.full((FRAMES, 17, 3), np.nan),
         height_variance=np.full(FRAMES, np.nan),
     )
-    monkeypatch.setattr(calibrate, "predict", lambda *_: {"p": nobody})
+    monkeypatch.setattr(calibrate, "predict", lambda *_: ({"p": nobody}, Following()))
     network = STSPNet(minisets.TINY).eval()
     network.lifter.calibration.copy_(torch.tensor([0.1, 0.2, -0.3]))
     before = {name: value.clone() for name, value in network.state_dict().items()}

@@ -298,8 +298,19 @@ def _steps(
     return steps
 
 
-def _in_sight(poses: Sequence[Pose]) -> list[Pose]:
-    return [pose for pose in poses if pose.tracking_state == TrackingState.OK]
+def _matched(
+    people: Sequence[Person], frames: Iterable[tuple[float, Sequence[Pose]]], within: float
+) -> Iterator[tuple[list[tuple[Person, int]], list[Pose], list[tuple[int, int]]]]:
+    """Of each picture the people whose truth is known, with their rows, the poses, the pairs.
+
+    Pairs of indices into poses and people, by `nearest_pairs`; poses of people in sight alone.
+    """
+    rows = {p.name: {stamp: i for i, stamp in enumerate(p.stamps.tolist())} for p in people}
+    for stamp, all_poses in frames:
+        poses = [pose for pose in all_poses if pose.tracking_state == TrackingState.OK]
+        present = [(p, rows[p.name][stamp]) for p in people if stamp in rows[p.name]]
+        places = [person.joints_2d[row] for person, row in present]
+        yield present, poses, nearest_pairs([pose.joints_2d for pose in poses], places, within)
 
 
 def assigned(
@@ -310,7 +321,6 @@ def assigned(
     `frames` are stamps in seconds, equal to those of the people, and the poses then. Where nobody
     is near, all is NaN.
     """
-    rows = {p.name: {stamp: i for i, stamp in enumerate(p.stamps.tolist())} for p in people}
     # A Pose calls alike whatever a Prediction takes of it.
     found = {
         p.name: {
@@ -318,14 +328,11 @@ def assigned(
         }
         for p in people
     }
-    for stamp, all_poses in frames:
-        poses = _in_sight(all_poses)
-        present = [p for p in people if stamp in rows[p.name]]
-        places = [p.joints_2d[rows[p.name][stamp]] for p in present]
-        for i, nearest in nearest_pairs([pose.joints_2d for pose in poses], places):
-            pose, name = poses[i], present[nearest].name
-            for field, values in found[name].items():
-                values[rows[name][stamp]] = getattr(pose, field)
+    for present, poses, pairs in _matched(people, frames, _ASTRAY):
+        for i, j in pairs:
+            person, row = present[j]
+            for field, values in found[person.name].items():
+                values[row] = getattr(poses[i], field)
     return {name: Prediction(**values) for name, values in found.items()}
 
 
@@ -340,18 +347,12 @@ def followed(
     for which the truth names nobody do not count, unless the whole video is of nobody.
     """
     total = Following()
-    rows = {p.name: {stamp: i for i, stamp in enumerate(p.stamps.tolist())} for p in people}
     last: dict[str, str] = {}  # id of each person's latest pose
-    for stamp, all_poses in frames:
-        poses = _in_sight(all_poses)
-        present = [p for p in people if stamp in rows[p.name]]
+    for present, poses, pairs in _matched(people, frames, _ON):
         if people and not present:
             continue
-        places = [p.joints_2d[rows[p.name][stamp]] for p in present]
-        pairs = nearest_pairs([pose.joints_2d for pose in poses], places, _ON)
-        owners = {present[j].name: poses[i].id for i, j in pairs}
-        shown = [p for p in present if p.visible[rows[p.name][stamp]].sum() >= MIN_VISIBLE]
-        shown = [p for p in shown if p in asked]
+        owners = {present[j][0].name: poses[i].id for i, j in pairs}
+        shown = [p for p, row in present if p in asked and p.visible[row].sum() >= MIN_VISIBLE]
         names = {p.name for p in asked} & owners.keys()
         total += Following(
             frames=1,

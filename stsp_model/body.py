@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .constants import beside
 from .gsr import FramePose
-from .losses import bone_lengths
+from .losses import bone_lengths, bone_vectors
 from .skeleton import BONE_COUNT, BONES, JOINT_COUNT
 
 BODY_FRAMES = 60  # past frames, the current one included, behind bone lengths and height
@@ -42,7 +43,6 @@ _PATHS = _bones_to_joints()
 
 def with_bone_lengths(joints: Tensor, lengths: Tensor) -> Tensor:
     """Poses (..., J, 3) with the directions of their bones kept and `lengths` (..., 16)."""
-    parents, children = ([bone[i] for bone in BONES] for i in (0, 1))
-    bones = joints[..., children, :] - joints[..., parents, :]
+    bones = bone_vectors(joints)
     scaled = bones * (lengths / bone_lengths(joints).clamp_min(_MIN_BONE)).unsqueeze(-1)
-    return _PATHS.to(joints) @ scaled
+    return beside(_PATHS, joints) @ scaled

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor, nn
 
+from .constants import beside
 from .epe import MASKED
 from .losses import bone_lengths
 from .skeleton import BONES, FLIP, JOINT_COUNT
@@ -24,6 +25,9 @@ _TYPICAL_DEVIATION = 0.06  # of a joint, in half box sides: one heat-map cell is
 _MIN_DEVIATION = 1e-3
 _FIRST_DEVIATION = 0.05  # standing heights, and
 _FIRST_HEIGHT_DEVIATION = 0.15  # metres: what an untrained network claims
+# What a mirror does: joints change sides, x its sign.
+_SWAP = torch.tensor(FLIP)
+_MIRROR = torch.tensor([-1.0, 1.0, 1.0])
 
 
 def adjacency() -> Tensor:
@@ -186,8 +190,8 @@ class GSR(nn.Module):
         (joints, log_variance, nodes, *height), other = zip(
             *(value.unflatten(0, (2, -1)).unbind() for value in _tensors(both)), strict=True
         )
-        swap = list(FLIP)
-        back = other[0][:, swap] * joints.new_tensor([-1.0, 1.0, 1.0])
+        swap = beside(_SWAP, joints)
+        back = other[0][:, swap] * beside(_MIRROR, joints)
         return FramePose(
             (joints + back) / 2,
             (log_variance + other[1][:, swap]) / 2,
@@ -235,8 +239,8 @@ def _tensors(data: Keypoints2D | FramePose) -> list[Tensor]:
 
 def _mirrored(keypoints: Keypoints2D) -> Keypoints2D:
     """The same people in a mirror, left for right, and nothing seen of them but their joints."""
-    swap = list(FLIP)
-    sign = keypoints.joints.new_tensor([-1.0, 1.0])
+    swap = beside(_SWAP, keypoints.joints)
+    sign = beside(_MIRROR, keypoints.joints)[:2]
     return Keypoints2D(
         keypoints.joints[:, swap] * sign,
         keypoints.extras,

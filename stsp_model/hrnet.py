@@ -137,12 +137,13 @@ class ExchangeModule(nn.Module):
     def forward(self, xs: list[Tensor]) -> list[Tensor]:
         """One tensor per branch, highest resolution first, to the first `outputs` of them."""
         xs = [branch(x) for branch, x in zip(self.branches, xs, strict=True)]
-        fused = []
-        for row in self.fuse_layers:
-            assert isinstance(row, nn.ModuleList)
-            shares = [fuse(x) for fuse, x in zip(row, xs, strict=True)]
-            fused.append(torch.relu(reduce(torch.add, shares)))
-        return fused
+        return [self.exchanged(target, xs) for target in range(len(self.fuse_layers))]
+
+    def exchanged(self, target: int, xs: list[Tensor]) -> Tensor:
+        """What goes into branch `target` from what came out of all of them."""
+        row = self.fuse_layers[target]
+        assert isinstance(row, nn.ModuleList)
+        return torch.relu(reduce(torch.add, [fuse(x) for fuse, x in zip(row, xs, strict=True)]))
 
 
 class HRNet(nn.Module):

@@ -17,11 +17,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .constants import beside
 from .epe import REFERENCE_INTERVAL
 from .skeleton import ANGLES, BONES
 
 _MIN_BONE = 1e-6  # metres; a shorter bone has no direction
 _MIN_VARIANCE = 1e-8
+_PARENTS, _CHILDREN = torch.tensor(BONES).unbind(1)
 
 
 def masked_mean(values: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -113,10 +115,14 @@ def pose_loss(
     return masked_mean(distance.square() if squared else distance, mask)
 
 
+def bone_vectors(joints: Tensor) -> Tensor:
+    """Bones (..., 16, D) of joints (..., 17, D) from parent to child, in the order of BONES."""
+    return joints[..., beside(_CHILDREN, joints), :] - joints[..., beside(_PARENTS, joints), :]
+
+
 def bone_lengths(joints: Tensor) -> Tensor:
     """Lengths (..., 16) of the bones of joints (..., 17, D), in the order of skeleton.BONES."""
-    parents, children = zip(*BONES, strict=True)
-    return torch.linalg.vector_norm(joints[..., children, :] - joints[..., parents, :], dim=-1)
+    return torch.linalg.vector_norm(bone_vectors(joints), dim=-1)
 
 
 def bone_length_loss(joints: Tensor, lengths: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -130,7 +136,7 @@ def bone_length_loss(joints: Tensor, lengths: Tensor, mask: Tensor | None = None
     """
     known = None
     if mask is not None:
-        parents, children = zip(*BONES, strict=True)
+        parents, children = beside(_PARENTS, mask), beside(_CHILDREN, mask)
         known = mask[..., parents].bool() & mask[..., children].bool()
     return masked_mean(_difference(bone_lengths(joints), lengths, known).square(), known)
 

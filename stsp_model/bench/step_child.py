@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 
@@ -29,6 +30,7 @@ class _Steps:
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         torch.set_num_threads(options["threads"])
+        cv2.setNumThreads(options["threads"])  # as the node does
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that weights are missing, the report says itself
             model = load(options["model"], device=options["device"])

@@ -20,6 +20,7 @@ from stsp_model.runtime import (
     TENSORRT,
     TORCH,
     exported,
+    with_cuda,
     with_onnxruntime,
     with_openvino,
     with_tensorrt,
@@ -139,7 +140,7 @@ def open_network(
     if name == TORCH:
         assert isinstance(model, STSPNet)
         if place.type == "cuda":
-            return with_torch.on_gpu(model, place, half is not False)
+            return with_cuda.on_gpu(model, place, half is not False)
         return with_torch.folded(model)
     if isinstance(model, STSPNet):
         half = name == TENSORRT and half is not False

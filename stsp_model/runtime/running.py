@@ -13,8 +13,9 @@ from stsp_model.epe import Observation
 from stsp_model.lifter import MAX_GAP, Keypoints, Past, Poses, TrackState, advanced, continued
 from stsp_model.runtime.graphs import EPE, FINDER, LIFTER, STATE
 
-# A graph as a backend runs it: its inputs to its outputs, on the CPU and dense, in the order of
-# graphs.SIGNATURES. Nothing of what comes out is written to later.
+# A graph as a backend runs it: its inputs to its outputs, on the CPU, in the order of
+# graphs.SIGNATURES. Inputs may lie in memory in any way, outputs are dense. Nothing of what comes
+# out is written to later.
 Run = Callable[[Sequence[Tensor]], list[Tensor]]
 
 
@@ -80,7 +81,7 @@ class RunningNetwork:
 
     def find_people(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """See STSPNet.find_people."""
-        centres, distances = self.runs[FINDER]([frames.contiguous()])
+        centres, distances = self.runs[FINDER]([frames])
         return centres, distances
 
     def observe(self, crops: Tensor, saliency: Tensor) -> Observation:
@@ -118,7 +119,7 @@ class RunningNetwork:
         """One call, or as many as a static batch makes of it; the last is filled up."""
         count, run = len(inputs[0]), self.runs[graph]
         if self.batch in (0, count):
-            return run([value.contiguous() for value in inputs])
+            return run(inputs)
         starts = range(0, count, self.batch)
         pieces = [run([_piece(value, start, self.batch) for value in inputs]) for start in starts]
         return [torch.cat(parts)[:count] for parts in zip(*pieces, strict=True)]
@@ -139,6 +140,8 @@ def padded(run: Run, most: int) -> Run:
     def padded_run(inputs: Sequence[Tensor]) -> list[Tensor]:
         count = len(inputs[0])
         size = min(1 << max(count - 1, 0).bit_length(), most)
+        if size == count:
+            return run(inputs)
         pieces = [
             run([_piece(value, start, size) for value in inputs]) for start in range(0, count, size)
         ]

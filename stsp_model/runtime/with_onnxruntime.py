@@ -35,7 +35,7 @@ def load(graph: str, content: bytes, threads: int) -> Run:
 
     def run(inputs: Sequence[Tensor]) -> list[Tensor]:
         feed = {
-            name: value.numpy()
+            name: value.contiguous().numpy()
             for name, value in zip(SIGNATURES[graph].inputs, inputs, strict=True)
             if name in taken
         }

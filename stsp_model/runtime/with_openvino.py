@@ -50,7 +50,7 @@ def load(graph: str, content: bytes, threads: int) -> Run:
 
     def run(inputs: Sequence[Tensor]) -> list[Tensor]:
         request: Any = requests[len(inputs[0]) == 1]
-        feed = {i: inputs[place].numpy() for i, place in enumerate(places)}
+        feed = {i: inputs[place].contiguous().numpy() for i, place in enumerate(places)}
         request.infer(feed, share_inputs=True, share_outputs=True)
         # Copied, as the next call overwrites them.
         return [

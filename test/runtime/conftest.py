@@ -50,12 +50,16 @@ def child_joints(pictures):
 
 
 @pytest.fixture(scope="session")
-def opened(onnx_files):
-    """The network by backend."""
+def opened(edge, onnx_files):
+    """The network by backend; "cuda" is PyTorch on a GPU, in 32 bits."""
     networks = {}
 
     def network(backend):
-        if backend not in networks:
+        if backend == "cuda" and not torch.cuda.is_available():
+            pytest.skip("there is no GPU")
+        if backend not in networks and backend == "cuda":
+            networks[backend] = open_network(edge, "torch", backend, half=False)
+        elif backend not in networks:
             pytest.importorskip(backend)
             networks[backend] = open_network(onnx_files, backend)
         return networks[backend]

@@ -15,11 +15,12 @@ from stsp_model.estimator import PoseEstimator
 from stsp_model.lifter import TrackState
 from stsp_model.network import Preset, STSPNet, image_keypoints
 from stsp_model.perception import network_images, person_crops
-from stsp_model.runtime import exported
+from stsp_model.runtime import FLOAT16, exported
 from stsp_model.runtime.backends import open_network
 from stsp_model.runtime.with_torch import folded
 
-FLOAT32 = ("onnxruntime", "openvino")
+EXPORTED = ("onnxruntime", "openvino")
+FLOAT32 = (*EXPORTED, "cuda")
 PIXELS, METRES = 0.05, 0.0005  # the issue's bounds for 32 bits
 HALF_PIXELS, HALF_METRES = 0.5, 0.003
 
@@ -89,8 +90,9 @@ def differences(some, others):
 
 
 @pytest.mark.parametrize("backend", FLOAT32)
-@pytest.mark.parametrize("people", [1, 3])
+@pytest.mark.parametrize("people", [1, 3, 18])
 def test_people_are_observed_alike(backend, people, edge, opened, crops):
+    crops = [values.repeat(6, *(1,) * (values.ndim - 1)) for values in crops]
     ours, theirs = observed(opened(backend), crops, people), observed(edge, crops, people)
     scale = (crops[2][:people, 2:] - crops[2][:people, :2]) / torch.tensor(edge.input_size)
     off = (ours.joints - theirs.joints).abs() * scale[:, None]
@@ -164,13 +166,22 @@ def undecided(heatmaps):
     return bool((other > 0.99 * top).any())
 
 
-def test_the_graphs_for_gpus_in_half_precision_stay_within_its_bounds(edge, pictures, boxes):
-    """On the CPU, where they run as well; on a GPU they are what torch and TensorRT run.
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_graphs_for_gpus_in_half_precision_stay_within_its_bounds(
+    device, edge, pictures, boxes
+):
+    """What torch and TensorRT run on a GPU; on the CPU it runs as well.
 
     A frame with an undecided joint, which either precision may put on either hill, begins anew.
     """
-    pytest.importorskip("onnxruntime")
-    half = open_network(exported.export(edge, half=True), "onnxruntime")
+    if device == "cuda":
+        if not torch.cuda.is_available():
+            pytest.skip("there is no GPU")
+        half = open_network(edge, "torch", device)
+    else:
+        pytest.importorskip("onnxruntime")
+        half = open_network(exported.export(edge, half=True), "onnxruntime")
+    assert half.precision == FLOAT16
     exact = open_network(edge, "torch")
     maps: list[torch.Tensor] = []
     watch = exact.epe.register_forward_hook(lambda _, __, seen: maps.append(seen.heatmaps[0]))
@@ -190,7 +201,7 @@ def test_the_graphs_for_gpus_in_half_precision_stay_within_its_bounds(edge, pict
     assert compared == len(pictures) - len(breaks)
 
 
-@pytest.mark.parametrize("backend", FLOAT32)
+@pytest.mark.parametrize("backend", EXPORTED)
 def test_a_static_batch_is_filled_up_and_repeated(backend, edge, crops):
     """Three people, two at a time."""
     pytest.importorskip(backend)

@@ -7,6 +7,10 @@ import functools
 import torch
 from torch import Tensor
 
+from .skeleton import FLIP
+
+SWAP = torch.tensor(FLIP)  # the joints of a body as its mirror image has them
+
 
 def beside(constant: Tensor, like: Tensor) -> Tensor:
     """A constant of a module on the device of `like`, and in its precision if it is no index.

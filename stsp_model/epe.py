@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from .constants import SWAP, beside
 from .hrnet import STRIDE, HRNet, HRNetSize, Normalise
 from .skeleton import JOINT_COUNT
 
@@ -223,7 +224,7 @@ class EPE(nn.Module):
         # Offset and slope on the mass's logit: (0, 1) takes the mass itself for the probability.
         self.register_buffer("calibration", torch.tensor([0.0, 1.0]))
 
-    def forward(self, crops: Tensor, saliency: Tensor) -> Observation:
+    def forward(self, crops: Tensor, saliency: Tensor, mirrored: bool = False) -> Observation:
         """See the joints of one person per crop.
 
         Eq. 1: F = HRNet(I). Eq. 5: F' = W * F, with W of eq. 4 for every channel. Eq. 6: the heat
@@ -233,10 +234,20 @@ class EPE(nn.Module):
         Args:
             crops: (N, 3, H, W) RGB, 0..1.
             saliency: (N, 1, H/4, W/4), 0..1.
+            mirrored: look at each crop's mirror image as well and take the mean of the heat maps:
+                fewer errors for twice the work, and what is left and what right no longer
+                depends on which way round somebody is seen.
         """
+        if mirrored:
+            crops, saliency = (torch.cat([seen, seen.flip(-1)]) for seen in (crops, saliency))
         features = self.backbone(self.normalise(crops))
         weighted = features * motion_weights(saliency, self.literal_motion)
         heatmaps = self.backbone.final_layer(weighted)
+        if mirrored:
+            (features, _), (weighted, _), (heatmaps, other) = (
+                seen.unflatten(0, (2, -1)).unbind() for seen in (features, weighted, heatmaps)
+            )
+            heatmaps = (heatmaps + other.flip(-1)[:, beside(SWAP, other)]) / 2
         joints, mass, covariance = soft_argmax(heatmaps)
         share = heatmaps.float().flatten(2).softmax(dim=-1).to(weighted.dtype)
         pooled = share @ weighted.flatten(2).transpose(1, 2)

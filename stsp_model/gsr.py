@@ -8,10 +8,10 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor, nn
 
-from .constants import beside
+from .constants import SWAP, beside
 from .epe import MASKED
 from .losses import bone_lengths
-from .skeleton import BONES, FLIP, JOINT_COUNT
+from .skeleton import BONES, JOINT_COUNT
 
 WIDTH = 256
 HEADS = 8
@@ -25,8 +25,7 @@ _TYPICAL_DEVIATION = 0.06  # of a joint, in half box sides: one heat-map cell is
 _MIN_DEVIATION = 1e-3
 _FIRST_DEVIATION = 0.05  # standing heights, and
 _FIRST_HEIGHT_DEVIATION = 0.15  # metres: what an untrained network claims
-# What a mirror does: joints change sides, x its sign.
-_SWAP = torch.tensor(FLIP)
+# What a mirror does to coordinates.
 _MIRROR = torch.tensor([-1.0, 1.0, 1.0])
 
 
@@ -190,7 +189,7 @@ class GSR(nn.Module):
         (joints, log_variance, nodes, *height), other = zip(
             *(value.unflatten(0, (2, -1)).unbind() for value in _tensors(both)), strict=True
         )
-        swap = beside(_SWAP, joints)
+        swap = beside(SWAP, joints)
         back = other[0][:, swap] * beside(_MIRROR, joints)
         return FramePose(
             (joints + back) / 2,
@@ -239,7 +238,7 @@ def _tensors(data: Keypoints2D | FramePose) -> list[Tensor]:
 
 def _mirrored(keypoints: Keypoints2D) -> Keypoints2D:
     """The same people in a mirror, left for right, and nothing seen of them but their joints."""
-    swap = beside(_SWAP, keypoints.joints)
+    swap = beside(SWAP, keypoints.joints)
     sign = beside(_MIRROR, keypoints.joints)[:2]
     return Keypoints2D(
         keypoints.joints[:, swap] * sign,

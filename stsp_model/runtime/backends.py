@@ -113,6 +113,7 @@ def open_network(
     backend: str = AUTO,
     device: str | torch.device | None = None,
     half: bool | None = None,
+    mirrored: bool | None = None,
 ) -> Network:
     """Put a network on a backend. It computes with as many threads as PyTorch has now.
 
@@ -123,6 +124,8 @@ def open_network(
         device: None: where the model is, for an exported one the CPU, or the GPU for TensorRT.
         half: compute finder and EPE in 16 bits, on GPUs only; None: there. For the rest see
             `precision`.
+        mirrored: EPE looks at each crop's mirror image as well, for twice its work; None: on GPUs,
+            which hardly notice. Of what was exported it stands.
 
     Raises:
         ValueError: naming what does not fit, and the way out.
@@ -137,14 +140,20 @@ def open_network(
     name = chosen(backend, place, model)
     if half and place.type != "cuda":
         raise ValueError("half is True, which is for GPUs: on a CPU all is computed in 32 bits")
+    if mirrored and (isinstance(model, Exported) or place.type != "cuda"):
+        raise ValueError(
+            "mirrored is True, which is for weights on a GPU; elsewhere give what "
+            "stsp export --mirrored writes"
+        )
     if name == TORCH:
         assert isinstance(model, STSPNet)
         if place.type == "cuda":
-            return with_cuda.on_gpu(model, place, half is not False)
+            return with_cuda.on_gpu(model, place, half is not False, mirrored is not False)
         return with_torch.folded(model)
     if isinstance(model, STSPNet):
         half = name == TENSORRT and half is not False
-        model = exported.export(model, half=half, epe=_shipped_epe(name, model))
+        mirrored = name == TENSORRT and mirrored is not False
+        model = exported.export(model, half=half, epe=_shipped_epe(name, model), mirrored=mirrored)
     threads = torch.get_num_threads()
 
     def run(graph: str, content: bytes) -> Run:

@@ -32,6 +32,8 @@ def _export(options: argparse.Namespace) -> None:
         raise ValueError("--int8 needs --data, such as lspet:PATH, and --data serves --int8 alone")
     if options.int8 and options.half:
         raise ValueError("--int8 and --half exclude each other")
+    if options.int8 and options.mirrored:
+        raise ValueError("--int8 and --mirrored exclude each other")
     if options.out.exists() and not options.out.is_dir():
         raise ValueError(f"{options.out} is a file; name a folder")
     with warnings.catch_warnings():
@@ -39,7 +41,7 @@ def _export(options: argparse.Namespace) -> None:
         model = load_model(options.model)
     if not model.trained:
         print(f"{options.model} is not trained: its poses mean nothing", file=sys.stderr)
-    network = exported.export(model, options.batch, options.half)
+    network = exported.export(model, options.batch, options.half, mirrored=options.mirrored)
     if options.int8:
         from stsp_model.runtime.quantise import quantised
 
@@ -82,6 +84,11 @@ def add_command(commands: Any) -> None:
         help="people per call; 0 leaves it open; default: 1",
     )
     command.add_argument("--half", action="store_true", help="finder and EPE in 16 bits, for GPUs")
+    command.add_argument(
+        "--mirrored",
+        action="store_true",
+        help="EPE looks at each crop's mirror image as well: fewer errors, twice its time",
+    )
     command.add_argument(
         "--int8",
         action="store_true",

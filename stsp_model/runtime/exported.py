@@ -39,7 +39,8 @@ class Description:
     was made from, see checkpoint.weights_sha256. input_size, finder_size: width, height.
     window: past poses of the lifter. batch: people per call; 0: any number.
     precision: of EPE's convolutions: FLOAT32, FLOAT16 or INT8. accuracy: what was measured of it,
-    a sentence. calibration: of confidences and variances, as JSON.
+    a sentence. calibration: of confidences and variances, as JSON. mirrored: whether EPE looks at
+    each crop's mirror image as well.
     """
 
     preset: str
@@ -54,6 +55,7 @@ class Description:
     calibration: str
     precision: str
     accuracy: str = ""
+    mirrored: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ def export(
     batch: int = 0,
     half: bool = False,
     epe: tuple[Description, bytes] | None = None,
+    mirrored: bool = False,
 ) -> Exported:
     """A network as ONNX.
 
@@ -101,6 +104,7 @@ def export(
         half: finder and EPE in 16 bits, for GPUs.
         epe: an EPE of these weights and this batch that is there already, and what it says of
             itself; see eight_bits.shipped_epe.
+        mirrored: EPE looks at each crop's mirror image as well.
 
     Raises:
         ValueError: for a batch below 0.
@@ -109,7 +113,7 @@ def export(
     if batch < 0:
         raise ValueError(f"batch is {batch}, expected 0 for any number, or more")
     needed("onnx")
-    description = _describe(model, batch, FLOAT16 if half else FLOAT32)
+    description = _describe(model, batch, FLOAT16 if half else FLOAT32, mirrored)
     inputs = examples(model, batch or 2)
     files = {}
     if epe is not None:
@@ -117,7 +121,7 @@ def export(
         description = replace(description, precision=told.precision, accuracy=told.accuracy)
     modes = [(module, module.training) for module in model.modules()]
     try:
-        for name, graph in graphs(model, half).items():
+        for name, graph in graphs(model, half, mirrored).items():
             free = not batch and name != FINDER
             if name not in files:
                 files[name] = _exported(graph.eval(), name, inputs[name], free)
@@ -150,7 +154,7 @@ def _exported(
         return path.read_bytes()
 
 
-def _describe(model: STSPNet, batch: int, precision: str) -> Description:
+def _describe(model: STSPNet, batch: int, precision: str, mirrored: bool) -> Description:
     lifter = model.lifter
     calibration = {
         "confidence_2d": model.epe.calibration,
@@ -170,6 +174,7 @@ def _describe(model: STSPNet, batch: int, precision: str) -> Description:
         batch=batch,
         calibration=json.dumps({name: value.tolist() for name, value in calibration.items()}),
         precision=precision,
+        mirrored=mirrored,
     )
 
 
@@ -285,4 +290,5 @@ def _description(told: Mapping[str, str]) -> Description:
         calibration=told["calibration"],
         precision=told["precision"],
         accuracy=told["accuracy"],
+        mirrored=told.get("mirrored") == "yes",  # older files say nothing of it
     )

@@ -49,14 +49,15 @@ STATE = 3  # the last outputs of LIFTER make the tracks' new states
 
 
 class _Epe(nn.Module):
-    """See STSPNet.observe."""
+    """See STSPNet.observe, and EPE.forward for `mirrored`."""
 
-    def __init__(self, network: STSPNet) -> None:
+    def __init__(self, network: STSPNet, mirrored: bool) -> None:
         super().__init__()
         self.epe = network.epe
+        self.mirrored = mirrored
 
     def forward(self, crops: Tensor, saliency: Tensor) -> tuple[Tensor, ...]:
-        seen = self.epe(crops, saliency)
+        seen = self.epe(crops, saliency, self.mirrored)
         return tuple(getattr(seen, name) for name in SIGNATURES[EPE].outputs)
 
 
@@ -87,13 +88,14 @@ class _Half(nn.Module):
         return tuple(value.float() for value in self.graph(*(value.half() for value in inputs)))
 
 
-def graphs(network: STSPNet, half: bool = False) -> dict[str, nn.Module]:
+def graphs(network: STSPNet, half: bool = False, mirrored: bool = False) -> dict[str, nn.Module]:
     """The graphs by their names; they share the network's weights.
 
+    With `mirrored` EPE looks at each crop's mirror image as well.
     With `half` FINDER and EPE compute in 16 bits, on weights of their own. LIFTER never does: it
     costs little, and its millimetres are small beside the metres that it computes with.
     """
-    convolutions: dict[str, nn.Module] = {FINDER: network.finder, EPE: _Epe(network)}
+    convolutions: dict[str, nn.Module] = {FINDER: network.finder, EPE: _Epe(network, mirrored)}
     if half:
         convolutions = {name: _Half(graph) for name, graph in convolutions.items()}
     return {**convolutions, LIFTER: _Lifter(network)}

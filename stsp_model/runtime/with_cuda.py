@@ -26,13 +26,13 @@ _MOST_PEOPLE = 16  # per call
 _CHANNELS = 8  # tensor cores take channels by the eight
 
 
-def on_gpu(network: STSPNet, device: torch.device, half: bool) -> RunningNetwork:
+def on_gpu(network: STSPNet, device: torch.device, half: bool, mirrored: bool) -> RunningNetwork:
     """The network on a GPU, each graph captured for batches of 1, 2, 4, 8 and 16 people."""
     moved = folded(network).to(device)
     with torch.cuda.device(device):  # for the streams
         runs = {
             name: padded(_captured(_quick(graph.to(device), half), device, half), _MOST_PEOPLE)
-            for name, graph in graphs(moved, half).items()
+            for name, graph in graphs(moved, half, mirrored).items()
         }
     return RunningNetwork(
         network.input_size,
@@ -54,7 +54,7 @@ def _captured(graph: nn.Module, device: torch.device, half: bool) -> Run:
         given = [_pinned(value) for value in inputs]
         for own, value in zip(given, inputs, strict=True):
             own.copy_(value)
-        # A backend in 32 bits is one: by default convolutions would keep 10 bits of 23.
+        # By default convolutions in 32 bits would keep 10 bits of the 23 behind the point.
         with torch.cuda.device(device), torch.backends.cudnn.flags(True, allow_tf32=half):
             side = torch.cuda.Stream()
             side.wait_stream(torch.cuda.current_stream())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 
@@ -45,6 +46,7 @@ def test_the_share_of_cores_is_work_over_time_of_all_spans():
 
 
 def test_usage_counts_our_work_and_memory():
+    gc.collect()  # or what earlier tests left may go meanwhile
     before = Usage.now()
     block = bytearray(64_000_000)
     block[::4096] = b"x" * len(block[::4096])  # touched, so that it is really there

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stsp_model.checkpoint import load_model
 from stsp_model.epe import (
     MOTION_GAMMA,
     MOTION_LAMBDA,
@@ -15,6 +16,7 @@ from stsp_model.epe import (
     motion_weights,
     soft_argmax,
 )
+from stsp_model.skeleton import FLIP
 
 
 def gaussian(x: float, y: float, deviation: float, size: tuple[int, int] = (40, 48)):
@@ -180,3 +182,25 @@ def test_saliency_refuses_crops_that_do_not_match_and_time_that_stands(picture):
     for interval in (0, -0.1, np.nan, np.inf):
         with pytest.raises(ValueError, match="interval"):
             motion_saliency(picture, picture, interval)
+
+
+def test_what_looks_at_the_mirror_image_as_well_sees_both_alike(picture):
+    """A mirrored crop then gives the mirrored joints; without, nearly so at best."""
+    epe = load_model("edge").epe
+    crop = np.stack([picture[:192, :192], picture[:192, 64:256], picture[64:256, :192]])
+    crops = torch.from_numpy(crop[None] / 255).float()
+    saliency = 0.1 * torch.rand(1, 1, 48, 48, generator=torch.Generator().manual_seed(0))
+
+    def joints_of(mirrored):
+        with torch.inference_mode():
+            seen = epe(crops, saliency, mirrored)
+            turned = epe(crops.flip(-1), saliency.flip(-1), mirrored)
+        assert seen.features.shape == (1, 17, 32)
+        back = turned.heatmaps.flip(-1)[:, list(FLIP)]
+        return seen.heatmaps, back, (seen.heatmaps + back) / 2
+
+    own, back, mean = joints_of(False)
+    assert (own - back).abs().max() > 0.5
+    both, again, _ = joints_of(True)
+    torch.testing.assert_close(both, mean, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(both, again, atol=1e-3, rtol=1e-3)

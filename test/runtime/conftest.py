@@ -58,7 +58,7 @@ def opened(edge, onnx_files):
         if backend == "cuda" and not torch.cuda.is_available():
             pytest.skip("there is no GPU")
         if backend not in networks and backend == "cuda":
-            networks[backend] = open_network(edge, "torch", backend, half=False)
+            networks[backend] = open_network(edge, "torch", backend, half=False, mirrored=False)
         elif backend not in networks:
             pytest.importorskip(backend)
             networks[backend] = open_network(onnx_files, backend)

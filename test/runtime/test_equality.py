@@ -152,6 +152,23 @@ def test_a_clip_gives_the_same_bytes_twice(backend, edge, opened, pictures):
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
 
 
+def test_what_was_exported_with_mirror_images_takes_them_for_each_person(edge, crops):
+    pytest.importorskip("onnxruntime")
+    made = exported.export(edge, mirrored=True)
+    assert made.description.mirrored
+    assert not exported.export(edge).description.mirrored
+    ours = observed(open_network(made, "onnxruntime"), crops, 3)
+    with torch.inference_mode():
+        theirs = edge.epe(crops[0], crops[1], mirrored=True)
+    for name in ("joints", "mass", "features", "present", "heatmaps"):
+        torch.testing.assert_close(getattr(ours, name), getattr(theirs, name), atol=2e-3, rtol=1e-3)
+
+
+def test_mirror_images_are_refused_where_they_have_to_be_exported(edge):
+    with pytest.raises(ValueError, match="stsp export --mirrored"):
+        open_network(edge, "torch", mirrored=True)
+
+
 def undecided(heatmaps):
     """Whether a joint's heat map (17, h, w) has two hills as high but for what 16 bits can tell."""
     smooth = _smoothed(heatmaps.flatten(1).softmax(dim=1).view_as(heatmaps))
@@ -177,7 +194,7 @@ def test_the_graphs_for_gpus_in_half_precision_stay_within_its_bounds(
     if device == "cuda":
         if not torch.cuda.is_available():
             pytest.skip("there is no GPU")
-        half = open_network(edge, "torch", device)
+        half = open_network(edge, "torch", device, mirrored=False)
     else:
         pytest.importorskip("onnxruntime")
         half = open_network(exported.export(edge, half=True), "onnxruntime")

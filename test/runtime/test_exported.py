@@ -157,6 +157,7 @@ def test_the_command_writes_a_folder(tmp_path, capsys):
         (["edge", "--int8"], "--int8 needs --data"),
         (["edge", "--data", "lspet:x"], "--data serves --int8"),
         (["edge", "--int8", "--half", "--data", "lspet:x"], "exclude"),
+        (["edge", "--int8", "--mirrored", "--data", "lspet:x"], "exclude"),
         (["edge", "--int8", "--data", "lspet:/nowhere"], "/nowhere"),
     ],
 )

@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from stsp_model.network import PRESETS, STSPNet
 from stsp_model.runtime import with_cuda
+from stsp_model.runtime.backends import open_network
 from stsp_model.runtime.graphs import GRAPHS, examples, graphs
 from stsp_model.runtime.with_torch import folded
 
@@ -39,7 +40,7 @@ class Tensors(TorchDispatchMode):
 def test_a_graph_takes_nothing_from_the_host_once_it_is_warm(name):
     """Neither CUDA's graphs nor a GPU that is kept busy allow it."""
     network = STSPNet(PRESETS["edge"]).eval()
-    graph = graphs(network)[name].to(ABSTRACT)
+    graph = graphs(network, mirrored=True)[name].to(ABSTRACT)
     given = [value.to(ABSTRACT) for value in examples(network, 2)[name]]
     with torch.inference_mode():
         with Tensors() as warm_up:
@@ -99,3 +100,14 @@ def test_a_quick_graph_gives_the_same_numbers(preset, name, no_gpu):
     assert (
         len(no_gpu) == {"finder": 15, "epe": {"edge": 47, "base": 236}[preset], "lifter": 0}[name]
     )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_a_gpu_looks_at_the_mirror_image_as_well(edge):
+    crops, saliency = torch.rand(3, 3, 192, 192), 0.1 * torch.rand(3, 1, 48, 48)
+    network = open_network(edge, "torch", "cuda", half=False)
+    with torch.inference_mode():
+        expected = edge.epe(crops, saliency, mirrored=True)
+        torch.testing.assert_close(
+            network.observe(crops, saliency).heatmaps, expected.heatmaps, atol=1e-3, rtol=1e-3
+        )

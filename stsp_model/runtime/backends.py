@@ -124,8 +124,8 @@ def open_network(
         device: None: where the model is, for an exported one the CPU, or the GPU for TensorRT.
         half: compute finder and EPE in 16 bits, on GPUs only; None: there. For the rest see
             `precision`.
-        mirrored: EPE looks at each crop's mirror image as well, for twice its work; None: on GPUs,
-            which hardly notice. Of what was exported it stands.
+        mirrored: EPE looks at each crop's mirror image as well, for twice its work; None: on GPUs.
+            What was exported does so or not by itself.
 
     Raises:
         ValueError: naming what does not fit, and the way out.

@@ -44,5 +44,6 @@ _PATHS = _bones_to_joints()
 def with_bone_lengths(joints: Tensor, lengths: Tensor) -> Tensor:
     """Poses (..., J, 3) with the directions of their bones kept and `lengths` (..., 16)."""
     bones = bone_vectors(joints)
-    scaled = bones * (lengths / bone_lengths(joints).clamp_min(_MIN_BONE)).unsqueeze(-1)
+    own = torch.linalg.vector_norm(bones, dim=-1).clamp_min(_MIN_BONE)
+    scaled = bones * (lengths / own).unsqueeze(-1)
     return beside(_PATHS, joints) @ scaled

@@ -125,6 +125,12 @@ def bone_lengths(joints: Tensor) -> Tensor:
     return torch.linalg.vector_norm(bone_vectors(joints), dim=-1)
 
 
+def known_bones(known: Tensor) -> Tensor:
+    """Which bones (..., 16) have both their ends among the known joints (..., 17)."""
+    parents, children = beside(_PARENTS, known), beside(_CHILDREN, known)
+    return known[..., parents].bool() & known[..., children].bool()
+
+
 def bone_length_loss(joints: Tensor, lengths: Tensor, mask: Tensor | None = None) -> Tensor:
     """Bone-length constraint (eq. 15): mean squared deviation from the reference, m^2.
 
@@ -134,10 +140,7 @@ def bone_length_loss(joints: Tensor, lengths: Tensor, mask: Tensor | None = None
             size have no common length.
         mask: (..., 17); a bone counts when both its ends do.
     """
-    known = None
-    if mask is not None:
-        parents, children = beside(_PARENTS, mask), beside(_CHILDREN, mask)
-        known = mask[..., parents].bool() & mask[..., children].bool()
+    known = None if mask is None else known_bones(mask)
     return masked_mean(_difference(bone_lengths(joints), lengths, known).square(), known)
 
 

@@ -128,13 +128,14 @@ def _side_by_side(works: Sequence[Callable[[], Tensor]], streams: Sequence[Any])
     took its results, that one has read them by then.
     """
     main = torch.cuda.current_stream()
+    others = list(zip(works[1:], streams[1:], strict=False))
     results = []
-    for work, stream in zip(works[1:], streams[1:], strict=False):
+    for work, stream in others:
         stream.wait_stream(main)
         with torch.cuda.stream(stream):
             results.append(work())
     first = works[0]()
-    for _, stream in zip(works[1:], streams[1:], strict=False):
+    for _, stream in others:
         main.wait_stream(stream)
     return [first, *results]
 

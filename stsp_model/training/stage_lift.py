@@ -18,12 +18,13 @@ from stsp_model.losses import (
     bone_lengths,
     gaussian_nll,
     joint_angle_loss,
+    known_bones,
     pose_loss,
     velocity_loss,
 )
 from stsp_model.metrics import mpjpe, n_mpjpe
 from stsp_model.network import STSPNet
-from stsp_model.skeleton import ANGLES, BONES
+from stsp_model.skeleton import ANGLES
 from stsp_model.training.bodies import children
 from stsp_model.training.calibrate import calibrate_lifter
 from stsp_model.training.config_3d import LiftConfig
@@ -76,13 +77,12 @@ def lift_losses(
 
 def lift_counts(known: Tensor) -> dict[str, Tensor]:
     """How many joints, bones, ... each loss of `lift_losses` is a mean over."""
-    parents, ends = zip(*BONES, strict=True)
     angles = torch.tensor([(a.start, a.vertex, a.end) for a in ANGLES], device=known.device)
     step = known[:, 1:] & known[:, :-1]
     return {
         "frame": known.sum(),
         "corrected": known.sum(),
-        "bone": (known[..., parents] & known[..., ends]).sum(),
+        "bone": known_bones(known).sum(),
         "angle": known[..., angles].all(dim=-1).sum(),
         "velocity": step.sum(),
         "acceleration": (step[:, 1:] & step[:, :-1]).sum(),

@@ -185,13 +185,13 @@ def test_saliency_refuses_crops_that_do_not_match_and_time_that_stands(picture):
 
 
 def test_what_looks_at_the_mirror_image_as_well_sees_both_alike(picture):
-    """A mirrored crop then gives the mirrored joints; without, nearly so at best."""
+    """A mirrored crop then gives the mirrored heat maps; without, nearly so at best."""
     epe = load_model("edge").epe
     crop = np.stack([picture[:192, :192], picture[:192, 64:256], picture[64:256, :192]])
     crops = torch.from_numpy(crop[None] / 255).float()
     saliency = 0.1 * torch.rand(1, 1, 48, 48, generator=torch.Generator().manual_seed(0))
 
-    def joints_of(mirrored):
+    def maps_of(mirrored):
         with torch.inference_mode():
             seen = epe(crops, saliency, mirrored)
             turned = epe(crops.flip(-1), saliency.flip(-1), mirrored)
@@ -199,8 +199,8 @@ def test_what_looks_at_the_mirror_image_as_well_sees_both_alike(picture):
         back = turned.heatmaps.flip(-1)[:, list(FLIP)]
         return seen.heatmaps, back, (seen.heatmaps + back) / 2
 
-    own, back, mean = joints_of(False)
+    own, back, mean = maps_of(False)
     assert (own - back).abs().max() > 0.5
-    both, again, _ = joints_of(True)
+    both, again, _ = maps_of(True)
     torch.testing.assert_close(both, mean, atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(both, again, atol=1e-3, rtol=1e-3)

@@ -50,13 +50,21 @@ def child_joints(pictures):
 
 
 @pytest.fixture(scope="session")
-def opened(edge, onnx_files):
+def gpu():
+    """The name of a GPU; skips what asks for it where there is none."""
+    if not torch.cuda.is_available():
+        pytest.skip("there is no GPU")
+    return "cuda"
+
+
+@pytest.fixture(scope="session")
+def opened(request, edge, onnx_files):
     """The network by backend; "cuda" is PyTorch on a GPU, in 32 bits."""
     networks = {}
 
     def network(backend):
-        if backend == "cuda" and not torch.cuda.is_available():
-            pytest.skip("there is no GPU")
+        if backend == "cuda":
+            request.getfixturevalue("gpu")
         if backend not in networks and backend == "cuda":
             networks[backend] = open_network(edge, "torch", backend, half=False, mirrored=False)
         elif backend not in networks:

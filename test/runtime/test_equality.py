@@ -185,16 +185,14 @@ def undecided(heatmaps):
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_the_graphs_for_gpus_in_half_precision_stay_within_its_bounds(
-    device, edge, pictures, boxes
+    device, edge, pictures, boxes, request
 ):
     """What torch and TensorRT run on a GPU; on the CPU it runs as well.
 
     A frame with an undecided joint, which either precision may put on either hill, begins anew.
     """
     if device == "cuda":
-        if not torch.cuda.is_available():
-            pytest.skip("there is no GPU")
-        half = open_network(edge, "torch", device, mirrored=False)
+        half = open_network(edge, "torch", request.getfixturevalue("gpu"), mirrored=False)
     else:
         pytest.importorskip("onnxruntime")
         half = open_network(exported.export(edge, half=True), "onnxruntime")

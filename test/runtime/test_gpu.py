@@ -102,10 +102,9 @@ def test_a_quick_graph_gives_the_same_numbers(preset, name, no_gpu):
     )
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-def test_a_gpu_looks_at_the_mirror_image_as_well(edge):
+def test_a_gpu_looks_at_the_mirror_image_as_well(gpu, edge):
     crops, saliency = torch.rand(3, 3, 192, 192), 0.1 * torch.rand(3, 1, 48, 48)
-    network = open_network(edge, "torch", "cuda", half=False)
+    network = open_network(edge, "torch", gpu, half=False)
     with torch.inference_mode():
         expected = edge.epe(crops, saliency, mirrored=True)
         torch.testing.assert_close(

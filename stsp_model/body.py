@@ -25,7 +25,7 @@ def running_median(values: Tensor, known: Tensor) -> Tensor:
     """Median over the window of values (M, W, F) where known (M, W); at least one must be."""
     ordered = torch.where(known.unsqueeze(-1), values, torch.inf).sort(dim=1).values
     count = known.sum(dim=1)
-    middle = torch.stack([(count - 1).div(2, rounding_mode="floor"), count // 2], dim=1)
+    middle = torch.stack([count - 1, count], dim=1).div(2, rounding_mode="trunc")
     return ordered.gather(1, middle.unsqueeze(-1).expand(-1, -1, values.shape[-1])).mean(dim=1)
 
 

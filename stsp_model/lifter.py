@@ -175,7 +175,7 @@ def _map(data: Data, change: Callable[[Tensor], Tensor]) -> Data:
 
 def _marked(keypoints: Keypoints) -> Keypoints:
     """The same with no mass where a joint is missing for whatever reason."""
-    there = keypoints.joints.isfinite().all(dim=-1) & (keypoints.mass > 0)
+    there = (keypoints.joints.abs().sum(dim=-1) < torch.inf) & (keypoints.mass > 0)  # NaN is not
     return replace(keypoints, mass=torch.where(there, keypoints.mass, 0.0))
 
 

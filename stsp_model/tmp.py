@@ -49,12 +49,12 @@ def _attention(query: Tensor, key: Tensor, known: Tensor) -> Tensor:
 
 def _heads(x: Tensor) -> Tensor:
     """(N, T, WIDTH) to (N, HEADS, T, WIDTH / HEADS)."""
-    return x.unflatten(-1, (HEADS, WIDTH // HEADS)).transpose(1, 2)
+    return x.reshape(-1, x.shape[1], HEADS, WIDTH // HEADS).transpose(1, 2)
 
 
 def _mixed(weights: Tensor, value: Tensor) -> Tensor:
     """Values (N, T, WIDTH) under each head's weights (N, HEADS, Q, T): (N, Q, WIDTH)."""
-    return (weights @ _heads(value)).transpose(1, 2).flatten(2)
+    return (weights @ _heads(value)).transpose(1, 2).reshape(-1, weights.shape[2], WIDTH)
 
 
 class _EncoderLayer(nn.Module):
@@ -71,7 +71,7 @@ class _EncoderLayer(nn.Module):
         )
 
     def forward(self, tokens: Tensor, known: Tensor) -> Tensor:
-        query, key, value = self.qkv(self.norm1(tokens)).chunk(3, dim=-1)
+        query, key, value = self.qkv(self.norm1(tokens)).split(WIDTH, dim=-1)
         tokens = tokens + self.out(_mixed(_attention(query, key, known), value))
         return tokens + self.mlp(self.norm2(tokens))
 

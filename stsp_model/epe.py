@@ -112,32 +112,44 @@ def soft_argmax(heatmaps: Tensor, window: bool = True) -> tuple[Tensor, Tensor, 
         the window (1 for the global form); covariance (..., 2, 2) in pixels squared of the softmax
         within the window.
     """
-    width = heatmaps.shape[-1]
-    logits = heatmaps.float().flatten(-2)
-    cell = torch.arange(logits.shape[-1], device=logits.device)
-    x, y = (cell % width).float(), cell.div(width, rounding_mode="floor").float()
+    height, width = heatmaps.shape[-2:]
+    maps = heatmaps.float().flatten(-2).softmax(dim=-1).unflatten(-1, (height, width))
+    across, down = _cells(width, maps), _cells(height, maps)
     if window:
-        share = logits.softmax(dim=-1)
-        maps = share.unflatten(-1, heatmaps.shape[-2:])
-        smooth = _smoothed(maps)
-        mode = smooth.flatten(-2).argmax(dim=-1, keepdim=True)
-        across, down = x - mode % width, y - mode.div(width, rounding_mode="floor")
-        inside = (across.abs() <= WINDOW_RADIUS) & (down.abs() <= WINDOW_RADIUS)
-        mass = (share * inside).sum(dim=-1)
-        logits = torch.where(inside, logits, logits + MASKED)
+        peak = _smoothed(maps).flatten(-2).argmax(dim=-1, keepdim=True)
+        near_across = _within(peak % width, width)
+        near_down = _within(peak.div(width, rounding_mode="floor"), height)
     else:
-        mass = torch.ones_like(logits[..., 0])
-    # Sums, not matrix products: mixed precision would compute those in 16 bits.
-    near = logits.softmax(dim=-1)
-    mean_x, mean_y = (near * x).sum(dim=-1), (near * y).sum(dim=-1)
-    dx, dy = x - mean_x.unsqueeze(-1), y - mean_y.unsqueeze(-1)
-    xx, xy, yy = ((near * a * b).sum(dim=-1) for a, b in ((dx, dx), (dx, dy), (dy, dy)))
+        near_across, near_down = torch.ones_like(across), torch.ones_like(down)
+    columns, rows = _sums(maps, near_across, near_down)
+    mass = columns.sum(dim=-1, keepdim=True) if window else torch.ones_like(columns[..., :1])
+    columns, rows = columns / mass, rows / mass
+    mean = torch.stack([(columns * across).sum(dim=-1), (rows * down).sum(dim=-1)], dim=-1)
+    dx, dy = across - mean[..., :1], down - mean[..., 1:]
+    xx, yy = (columns * dx.square()).sum(dim=-1), (rows * dy.square()).sum(dim=-1)
+    # What each column has of the distances up and down.
+    leaning, _ = _sums(maps, near_across, near_down * dy)
+    xy = (leaning / mass * dx).sum(dim=-1)
     covariance = torch.stack([xx, xy, xy, yy], dim=-1).unflatten(-1, (2, 2)) * STRIDE**2
-    mean = torch.stack([mean_x, mean_y], dim=-1)
-    if window and not heatmaps.is_meta:  # which knows no autocast, and where shapes alone count
+    if window:
         for _ in range(MODE_STEPS):
             mean = _shifted(mean, maps)
-    return cells_to_pixels(mean), mass, covariance
+    return cells_to_pixels(mean), mass.squeeze(-1), covariance
+
+
+def _sums(maps: Tensor, across: Tensor, down: Tensor) -> tuple[Tensor, Tensor]:
+    """What the columns (..., w) and rows (..., h) of maps (..., h, w) have under weights of both.
+
+    Args:
+        across (..., w), down (..., h): weights of the columns and rows.
+    """
+    if maps.is_meta:  # which knows no autocast, and where shapes alone count
+        return maps[..., 0, :], maps[..., 0]
+    # In float32 whatever runs around it: mixed precision would multiply in 16 bits.
+    with torch.autocast(maps.device.type, enabled=False):
+        columns = (down.unsqueeze(-2) @ maps).squeeze(-2) * across
+        rows = (maps @ across.unsqueeze(-1)).squeeze(-1) * down
+    return columns, rows
 
 
 def _smoothed(maps: Tensor) -> Tensor:
@@ -153,10 +165,7 @@ def _shifted(mean: Tensor, maps: Tensor) -> Tensor:
     """A step of mean shift from cells (..., 2) on maps (..., h, w) that sum to one."""
     height, width = maps.shape[-2:]
     x, y = _cells(width, maps), _cells(height, maps)
-    across, down = _nearness(mean[..., 0], width), _nearness(mean[..., 1], height)
-    with torch.autocast(maps.device.type, enabled=False):
-        columns = (down.unsqueeze(-2) @ maps).squeeze(-2) * across  # what each has, (..., w)
-        rows = (maps @ across.unsqueeze(-1)).squeeze(-1) * down
+    columns, rows = _sums(maps, _nearness(mean[..., 0], width), _nearness(mean[..., 1], height))
     # Never nothing: the start lies in the window, and there most of the softmax is nearby.
     whole = columns.sum(dim=-1)
     return torch.stack([(columns * x).sum(dim=-1) / whole, (rows * y).sum(dim=-1) / whole], dim=-1)
@@ -164,6 +173,11 @@ def _shifted(mean: Tensor, maps: Tensor) -> Tensor:
 
 def _cells(count: int, like: Tensor) -> Tensor:
     return torch.arange(count, device=like.device).float()
+
+
+def _within(places: Tensor, count: int) -> Tensor:
+    """(..., count): 1 for cells of a line in the window around `places` (..., 1), else 0."""
+    return ((_cells(count, places) - places).abs() <= WINDOW_RADIUS).float()
 
 
 def _nearness(places: Tensor, count: int) -> Tensor:

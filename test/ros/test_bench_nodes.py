@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 from stsp_model import cli
+from stsp_ros.bench import _Pair, _result
 
 
 def test_two_nodes_side_by_side(tmp_path):
@@ -35,6 +37,24 @@ def test_a_long_run_compares_its_end_with_its_beginning(tmp_path, capsys):
     assert 0 < found["drift"]["first_p99"] < 10
     assert found["drift"]["first_memory"] > 1e8
     assert "first and last 1 s" in capsys.readouterr().out
+
+
+def test_memory_is_that_after_the_last_image_not_of_handing_figures_over():
+    later = {"memory": 9e8, "peak": 9e8}
+    counted = {"values": {"frames processed": "2", "messages lost": "0"}}
+    played = {"seconds": 1.0, "published": 2, "with person": 2, "latest": 0.0, "publishing": 0.001}
+    before, after = ({"cpu": t, "wall": t, "memory": 2e8 + t, "peak": 3e8} for t in (0.0, 1.0))
+    pair = _Pair(
+        node=SimpleNamespace(ask=lambda _: later),
+        camera=SimpleNamespace(ask=lambda _: counted),
+        rounds=[{"all": [0.01, 0.02]}],
+        plays=[played],
+        spans=[(before, after)],
+        collections=[{"collections": 0, "longest collection": 0.0}],
+        warm=before,
+    )
+    result = _result(pair, 30.0, None)
+    assert (result.memory, result.memory_growth, result.memory_peak) == (2e8 + 1, 1.0, 3e8)
 
 
 def test_a_node_that_does_not_start_is_told_with_its_reason(tmp_path, capsys):

@@ -276,11 +276,10 @@ def virtual_camera(joints_2d: Tensor, boxes: Tensor, K: Tensor) -> tuple[Tensor,
     across = forward[..., beside(_BACKWARDS, boxes)] * beside(_ACROSS, boxes)
     level = torch.linalg.vector_norm(across, dim=-1, keepdim=True)
     below = beside(_DOWN, boxes) - forward[..., 1:2] * forward
-    # In rows: right, down and forward.
-    axes = torch.stack([across / level, below / level, forward], dim=-2)
+    rotation = torch.stack([across / level, below / level, forward], dim=-1)
 
     def seen(directions: Tensor) -> Tensor:
-        turned = directions @ axes.transpose(-1, -2)
+        turned = directions @ rotation  # rows times R is R transposed times columns
         depth = turned[..., 2:].clamp_min(_MIN_RAY_DEPTH * directions.norm(dim=-1, keepdim=True))
         return turned[..., :2] / depth
 
@@ -289,4 +288,4 @@ def virtual_camera(joints_2d: Tensor, boxes: Tensor, K: Tensor) -> tuple[Tensor,
     half = extent.amax(dim=-1) / 2
     tilt = torch.atan(forward[..., 1] / level.squeeze(-1))
     joints = seen(rays(joints_2d, K)) / half[..., None, None]
-    return joints, torch.stack([half.log(), tilt], dim=-1), axes.transpose(-1, -2)
+    return joints, torch.stack([half.log(), tilt], dim=-1), rotation

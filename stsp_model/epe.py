@@ -116,19 +116,20 @@ def soft_argmax(heatmaps: Tensor, window: bool = True) -> tuple[Tensor, Tensor, 
     maps = heatmaps.float().flatten(-2).softmax(dim=-1).unflatten(-1, (height, width))
     across, down = _cells(width, maps), _cells(height, maps)
     if window:
-        peak = _smoothed(maps).flatten(-2).argmax(dim=-1, keepdim=True)
+        peak = _smoothed(maps).flatten(-2).argmax(dim=-1)
         near_across = _within(peak % width, width)
         near_down = _within(peak.div(width, rounding_mode="floor"), height)
     else:
         near_across, near_down = torch.ones_like(across), torch.ones_like(down)
-    columns, rows = _sums(maps, near_across, near_down)
+    columns = _columns(maps, near_across, near_down)
+    rows = _columns(maps.transpose(-1, -2), near_down, near_across)
     mass = columns.sum(dim=-1, keepdim=True) if window else torch.ones_like(columns[..., :1])
     columns, rows = columns / mass, rows / mass
     mean = torch.stack([(columns * across).sum(dim=-1), (rows * down).sum(dim=-1)], dim=-1)
     dx, dy = across - mean[..., :1], down - mean[..., 1:]
     xx, yy = (columns * dx.square()).sum(dim=-1), (rows * dy.square()).sum(dim=-1)
     # What each column has of the distances up and down.
-    leaning, _ = _sums(maps, near_across, near_down * dy)
+    leaning = _columns(maps, near_across, near_down * dy)
     xy = (leaning / mass * dx).sum(dim=-1)
     covariance = torch.stack([xx, xy, xy, yy], dim=-1).unflatten(-1, (2, 2)) * STRIDE**2
     if window:
@@ -137,19 +138,16 @@ def soft_argmax(heatmaps: Tensor, window: bool = True) -> tuple[Tensor, Tensor, 
     return cells_to_pixels(mean), mass.squeeze(-1), covariance
 
 
-def _sums(maps: Tensor, across: Tensor, down: Tensor) -> tuple[Tensor, Tensor]:
-    """What the columns (..., w) and rows (..., h) of maps (..., h, w) have under weights of both.
+def _columns(maps: Tensor, across: Tensor, down: Tensor) -> Tensor:
+    """What each column of maps (..., h, w) has under weights of columns (..., w) and rows (..., h).
 
-    Args:
-        across (..., w), down (..., h): weights of the columns and rows.
+    Of the transposed maps and with the weights exchanged: what each row has.
     """
     if maps.is_meta:  # which knows no autocast, and where shapes alone count
-        return maps[..., 0, :], maps[..., 0]
+        return maps[..., 0, :]
     # In float32 whatever runs around it: mixed precision would multiply in 16 bits.
     with torch.autocast(maps.device.type, enabled=False):
-        columns = (down.unsqueeze(-2) @ maps).squeeze(-2) * across
-        rows = (maps @ across.unsqueeze(-1)).squeeze(-1) * down
-    return columns, rows
+        return (down.unsqueeze(-2) @ maps).squeeze(-2) * across
 
 
 def _smoothed(maps: Tensor) -> Tensor:
@@ -165,7 +163,9 @@ def _shifted(mean: Tensor, maps: Tensor) -> Tensor:
     """A step of mean shift from cells (..., 2) on maps (..., h, w) that sum to one."""
     height, width = maps.shape[-2:]
     x, y = _cells(width, maps), _cells(height, maps)
-    columns, rows = _sums(maps, _nearness(mean[..., 0], width), _nearness(mean[..., 1], height))
+    across, down = _nearness(mean[..., 0], width), _nearness(mean[..., 1], height)
+    columns = _columns(maps, across, down)
+    rows = _columns(maps.transpose(-1, -2), down, across)
     # Never nothing: the start lies in the window, and there most of the softmax is nearby.
     whole = columns.sum(dim=-1)
     return torch.stack([(columns * x).sum(dim=-1) / whole, (rows * y).sum(dim=-1) / whole], dim=-1)
@@ -176,8 +176,8 @@ def _cells(count: int, like: Tensor) -> Tensor:
 
 
 def _within(places: Tensor, count: int) -> Tensor:
-    """(..., count): 1 for cells of a line in the window around `places` (..., 1), else 0."""
-    return ((_cells(count, places) - places).abs() <= WINDOW_RADIUS).float()
+    """(..., count): 1 for cells of a line in the window around `places` (...), else 0."""
+    return ((_cells(count, places) - places.unsqueeze(-1)).abs() <= WINDOW_RADIUS).float()
 
 
 def _nearness(places: Tensor, count: int) -> Tensor:

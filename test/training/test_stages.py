@@ -78,12 +78,12 @@ def test_stage_lift_learns_depth_and_leaves_the_keypoint_module_alone(tmp_path, 
     model = STSPNet(minisets.TINY)
     before = {name: value.clone() for name, value in model.epe.state_dict().items()}
     model.note = "finder: before\nepe: before"
-    config = minisets.lift_config(epochs=3, steps_per_epoch=30, learning_rate=0.001)
+    config = minisets.lift_config(epochs=4, steps_per_epoch=30, learning_rate=0.001)
     quiet = replace(config.noise, spread=1.1)  # mostly small errors
     config = replace(config, noise=quiet, clips=replace(config.clips, mixed=0.0, tumbled=0.0))
     history = train_stage(model, config, [cmu], tmp_path / "lift", device="cpu")
     assert falls(history, 1.1)
-    assert history[-1]["mpjpe_mm"] < 235  # the mean pose for every clip has 254
+    assert history[-1]["mpjpe_mm"] < 225  # the mean pose for every clip has 254
     after = model.epe.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
     assert load_model(tmp_path / "lift" / "best.safetensors", preset=minisets.TINY).trained

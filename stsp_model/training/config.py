@@ -104,11 +104,11 @@ class Look:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What happens to crops; all but the ranges and deviations are probabilities.
+    """What happens to crops; numbers other than ranges and deviations are probabilities.
 
     rotation_deg: standard deviation, cut off at 40 degrees; any_rotation: turned by any angle.
     scale: factor, up or down; shift: of the crop's side, either way. flip: mirrored.
-    truncate: a part of the person lies outside; occlude: things in front. The rest: see `Look`.
+    truncate: a part of the person lies outside; occlude: things in front.
     """
 
     rotation_deg: float
@@ -118,24 +118,13 @@ class Augmentation:
     flip: float
     truncate: float
     occlude: float
-    blur: float
-    low_resolution: float
-    colour: float
-    grey: float
-    sensor_noise: float
-    jpeg: float
+    look: Look
 
     def __post_init__(self) -> None:
         within(self, 0, 40, "rotation_deg")
         within(self, 1, 2, "scale")
         within(self, 0, 0.5, "shift")
         within(self, 0, 1, "any_rotation", "flip", "truncate", "occlude")
-        within(self, 0, 1, *(f.name for f in dataclasses.fields(Look)))
-
-    @property
-    def look(self) -> Look:
-        """What cameras do."""
-        return Look(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Look)})
 
 
 @dataclass(frozen=True)

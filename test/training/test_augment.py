@@ -16,13 +16,15 @@ from stsp_model.crop import crop, crop_box
 from stsp_model.data.samples import ImagePose, box_around
 from stsp_model.skeleton import FLIP, INDEX
 from stsp_model.training import augment
+from stsp_model.training.config import Look
 from stsp_model.training.config_file import load_config
 from stsp_model.training.epe_batches import empty_crop, person_crop
 
-LOOK = load_config("edge", "epe").augmentation
+USUAL = load_config("edge", "epe").augmentation
+AS_IT_IS = Look(blur=0, low_resolution=0, colour=0, grey=0, sensor_noise=0, jpeg=0)
 STILL = replace(
-    LOOK, rotation_deg=0, any_rotation=0, scale=1, shift=0, flip=0, truncate=0, occlude=0, blur=0,
-    low_resolution=0, colour=0, grey=0, sensor_noise=0, jpeg=0,
+    USUAL, rotation_deg=0, any_rotation=0, scale=1, shift=0, flip=0, truncate=0, occlude=0,
+    look=AS_IT_IS,
 )  # fmt: skip
 
 
@@ -107,8 +109,11 @@ def test_a_truncated_person_touches_the_edge_of_what_is_left():
 @pytest.mark.parametrize("name", ["occlude", "blur", "low_resolution", "colour", "grey", "jpeg"])
 def test_each_look_changes_the_picture_and_keeps_its_shape(name):
     image, _ = minisets.figure(np.random.default_rng(0))
-    look = replace(STILL, **{name: 1.0})
-    changed = augment.spoil(np.random.default_rng(1), image, look)
+    if name == "occlude":
+        settings = replace(STILL, occlude=1.0)
+    else:
+        settings = replace(STILL, look=replace(AS_IT_IS, **{name: 1.0}))
+    changed = augment.spoil(np.random.default_rng(1), image, settings)
     assert changed.shape == image.shape
     assert changed.dtype == np.uint8
     assert (changed != image).any()

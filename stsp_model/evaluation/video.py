@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -347,22 +348,26 @@ def followed(
     for which the truth names nobody do not count, unless the whole video is of nobody.
     """
     total = Following()
-    last: dict[str, str] = {}  # id of each person's latest pose
+    ids: dict[str, list[str]] = {person.name: [] for person in asked}
     for present, poses, pairs in _matched(people, frames, _ON):
         if people and not present:
             continue
         owners = {present[j][0].name: poses[i].id for i, j in pairs}
         shown = [p for p, row in present if p in asked and p.visible[row].sum() >= MIN_VISIBLE]
-        names = {p.name for p in asked} & owners.keys()
+        for name in ids.keys() & owners.keys():
+            ids[name].append(owners[name])
         total += Following(
             frames=1,
             people=len(shown),
             seen=sum(p.name in owners for p in shown),
             false_positives=len(poses) - len(pairs),
-            switches=sum(last.get(name, owners[name]) != owners[name] for name in names),
         )
-        last |= owners
-    return total
+    return total + Following(switches=sum(map(id_switches, ids.values())))
+
+
+def id_switches(ids: Iterable[Hashable]) -> int:
+    """How often a person gets another id, of the ids in the pictures where there is one."""
+    return sum(before != after for before, after in pairwise(ids))
 
 
 def nearest_pairs(

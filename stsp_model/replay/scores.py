@@ -132,7 +132,7 @@ def _against_truth(record: Record) -> dict[str, Any]:
         "frames": int(asked.sum()),
         "found": int((found & asked).sum()),
         "coverage": _share(found[asked]),
-        "id_switches": sum(_switches(m) for m in matches),
+        "id_switches": sum(video.id_switches(m.track[m.track >= 0].tolist()) for m in matches),
         "height": "given" if given else "estimated",
         "root_error": _root_error(record, matches),
         "3d": in_space,
@@ -151,12 +151,6 @@ def _person(record: Record, truth: Track) -> video.Person:
         visible=np.isfinite(flat).all(axis=-1) & (truth.confidence > 0),
         height=float(np.median(truth.height)),
     )
-
-
-def _switches(m: Match) -> int:
-    """How often another track takes over a person."""
-    tracks = m.track[m.track >= 0]
-    return int((np.diff(tracks) != 0).sum())
 
 
 def _root_error(record: Record, matches: list[Match]) -> float:

@@ -50,12 +50,11 @@ class Version:
 def names(versions: Sequence[Version]) -> list[str]:
     """A short name for each: the model, the backend, and in what else they differ."""
     told = [version.words() for version in versions]
-    kinds = [
-        k
-        for k in next(iter(told), {})
-        if k in ("model", "backend") or len({t[k] for t in told}) > 1
-    ]
-    return [", ".join(words[kind] for kind in kinds) for words in told]
+
+    def tells(kind: str) -> bool:
+        return kind in ("model", "backend") or len({words[kind] for words in told}) > 1
+
+    return [", ".join(value for kind, value in words.items() if tells(kind)) for words in told]
 
 
 def _short(transports: str) -> str:

@@ -62,7 +62,7 @@ class Track:
         """Where the box should be by now, grown by what the motion leaves uncertain."""
         ahead = min(max(stamp - self.stamp, 0.0), _LONGEST_PREDICTION)
         limit = _LARGEST_SHIFT * longer_side(self.box)
-        shift = np.clip(self.velocity * ahead, -limit, limit)
+        shift = np.minimum(np.maximum(self.velocity * ahead, -limit), limit)
         grown = np.abs(shift) / 2
         return self.box + np.concatenate([shift - grown, shift + grown])
 
@@ -214,12 +214,14 @@ def followed_candidates(
     """
     seen = [track for track in tracks if track.stamp == last and not track.doubted]
     missing = [track for track in tracks if track.stamp != last or track.doubted]
-    on = overlaps(found, _stacked(seen, stamp))
-    own = match(on, _FOUND_TRACKED).values()
-    further = [i for i in range(len(found)) if i not in own and (on[i] <= DOUBLE).all()]
-    found = found[further]
-    doubted = np.array([track.stamp == last for track in missing], bool)
-    owners = match(_findings(missing, doubted, found, stamp), _FOUND_AGAIN)
+    owners: dict[int, int] = {}
+    if len(found):  # in most frames the finder does not run
+        on = overlaps(found, _stacked(seen, stamp))
+        own = match(on, _FOUND_TRACKED).values()
+        further = [i for i in range(len(found)) if i not in own and (on[i] <= DOUBLE).all()]
+        found = found[further]
+        doubted = np.array([track.stamp == last for track in missing], bool)
+        owners = match(_findings(missing, doubted, found, stamp), _FOUND_AGAIN)
     again = [Candidate(found[i], _found(missing[j], found[i])) for i, j in sorted(owners.items())]
     new = [Candidate(box) for i, box in enumerate(found) if i not in owners]
     others = [track for j, track in enumerate(missing) if j not in owners.values()]

@@ -33,6 +33,8 @@ _CLOSE_PX = 0.01  # nearer than this what OpenCV's iteration finds is good enoug
 _NEWTON_STEPS = 12
 _NEWTON_REACH = 0.25  # focal lengths, at most, that one step goes
 _MIN_RAY_DEPTH = 0.1  # rays further than 84 degrees off the box's centre are taken as that far
+# Where x and y of the middles of a box's edges stand in x0 y0 x1 y1 and its centre's x y.
+_EDGES = [[0, 5], [2, 5], [4, 1], [4, 3]]
 # The middles of a box and of its sides, half its sides from its centre.
 _MIDDLES = torch.tensor([[0.0, 0.0], [-1.0, 0.0], [1.0, 0.0], [0.0, -1.0], [0.0, 1.0]])
 _DOWN = torch.tensor([0.0, 1.0, 0.0])
@@ -148,18 +150,29 @@ class Camera:
         """
         return self._converted(points, self._bent)
 
-    def undistort_boxes(self, boxes: npt.ArrayLike) -> FloatArray:
-        """Boxes (..., 4) x0 y0 x1 y1 around where the middles of the edges go."""
-        boxes = np.asarray(boxes, dtype=np.float64)
+    def undistort_people(
+        self, joints: npt.ArrayLike, boxes: npt.ArrayLike
+    ) -> tuple[FloatArray, FloatArray]:
+        """`undistort` joints and boxes at once: a call costs more than so few points do.
+
+        Args:
+            joints: (..., J, 2) pixels of the image.
+            boxes: (..., 4) x0 y0 x1 y1 in the same pixels.
+
+        Returns:
+            joints (..., J, 2), and boxes (..., 4) around where the middles of the edges go.
+        """
+        joints, boxes = np.asarray(joints, np.float64), np.asarray(boxes, np.float64)
         if self.D is None:
-            return boxes.copy()
-        x0, y0, x1, y1 = np.moveaxis(boxes, -1, 0)
-        x, y = (x0 + x1) / 2, (y0 + y1) / 2
-        edges = np.stack([x0, y, x1, y, x, y0, x, y1], axis=-1).reshape(*boxes.shape[:-1], 4, 2)
-        straight = self.undistort(edges)
+            return joints.copy(), boxes.copy()
+        centre = (boxes[..., :2] + boxes[..., 2:]) / 2
+        edges = np.concatenate([boxes, centre], axis=-1)[..., _EDGES]
+        straight = self.undistort(np.concatenate([joints, edges], axis=-2))
+        ends = straight[..., -len(_EDGES) :, :]
         # Where an edge has no counterpart, as outside the image, its distorted place must do.
-        straight = np.where(np.isnan(straight), edges, straight)
-        return np.concatenate([straight.min(axis=-2), straight.max(axis=-2)], axis=-1)
+        ends = np.where(np.isnan(ends), edges, ends)
+        around = np.concatenate([ends.min(axis=-2), ends.max(axis=-2)], axis=-1)
+        return straight[..., : -len(_EDGES), :], around
 
     def _converted(
         self, points: npt.ArrayLike, convert: Callable[[FloatArray], FloatArray]
@@ -171,6 +184,8 @@ class Camera:
             return points.copy()
         flat = points.reshape(-1, 2)
         known = np.isfinite(flat).all(axis=1)
+        if known.all():
+            return convert(flat).reshape(points.shape)
         result = np.full_like(flat, np.nan)
         if known.any():
             result[known] = convert(flat[known])

@@ -105,7 +105,7 @@ def crop(image: Image, box: npt.ArrayLike, size: tuple[int, int]) -> Image:
 
 
 def _covered(low: float, high: float, block: int, side: int) -> tuple[int, int]:
-    """From which pixel on an image's side is touched for a box's, and how many blocks from there."""
+    """From which pixel on a side of the image is touched for a box's, and how many blocks on."""
     reach = 1 + block
     start = min(max(math.floor(low) - reach, 0), side)
     stop = min(max(math.ceil(high) + reach + block, 0), side)

@@ -146,9 +146,10 @@ def continued(
 
     `window` is that of the lifter.
     """
-    device = states[0].joints.device
-    empty = TrackState.empty(device, window)
-    return [state if state.continues(stamp, max_gap) else empty for state in states]
+    return [
+        state if state.continues(stamp, max_gap) else TrackState.empty(state.joints.device, window)
+        for state in states
+    ]
 
 
 def advanced(

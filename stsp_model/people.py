@@ -135,17 +135,16 @@ def lift_people(
     seen = people.keypoints
     (in_image,) = _arrays(seen.joints)
     like = seen.joints
-    straight = camera.undistort(in_image)
+    straight, boxes = camera.undistort_people(in_image, people.boxes)
     keypoints = replace(seen, joints=torch.from_numpy(straight).to(like))
     K = torch.from_numpy(camera.K.copy()).to(like)
-    empty = TrackState.empty(like.device)
     tracks = [candidate.track for candidate in people.candidates]
     lifted, states = network.lift_frame(
         keypoints,
-        torch.from_numpy(camera.undistort_boxes(people.boxes)).to(like),
+        torch.from_numpy(boxes).to(like),
         K,
         stamp,
-        [empty if track is None else track.state for track in tracks],
+        [TrackState.empty() if track is None else track.state for track in tracks],
         None if subject_height is None else like.new_full((count,), subject_height),
         max_gap,
     )
@@ -199,7 +198,7 @@ def _nobody(like: Tensor) -> People:
 
 
 def _arrays(*tensors: Tensor) -> list[FloatArray]:
-    return [np.asarray(tensor.double().cpu().numpy()) for tensor in tensors]
+    return [tensor.numpy().astype(np.float64) for tensor in tensors]
 
 
 def _finite(*values: Any) -> bool:

@@ -98,6 +98,9 @@ def follow(clip: RenderedClip, person: int, frames: npt.NDArray[np.int64]) -> Tr
     wanted = sorted({*frames.tolist(), *(max(frames[0] - 1, 0),)})
     decoded = {frame: _straight(clip, frame) for frame in wanted}
     before = [int(frames[0]) - 1, *frames[:-1].tolist()]
+    joints, boxes = camera.undistort_people(
+        clip.joints_2d[frames, person], clip.boxes[frames, person]
+    )
     return Track(
         [decoded[frame] for frame in frames.tolist()],
         [decoded[frame] if frame >= 0 else None for frame in before],
@@ -105,9 +108,9 @@ def follow(clip: RenderedClip, person: int, frames: npt.NDArray[np.int64]) -> Tr
         np.array(
             [clip.stamps[f] - clip.stamps[max(b, 0)] for f, b in zip(frames, before, strict=True)]
         ),
-        camera.undistort(clip.joints_2d[frames, person]),
+        joints,
         clip.visible[frames, person],
-        camera.undistort_boxes(clip.boxes[frames, person]),
+        boxes,
         camera.K.copy(),
         clip.joints_3d[frames, person],
         float(clip.heights[person]),

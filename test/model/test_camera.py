@@ -88,11 +88,15 @@ def test_without_distortion_points_pass_through(empty):
     assert lens.undistort([3.25, 4.5]).tolist() == [3.25, 4.5]
 
 
-def test_undistorted_box_holds_the_undistorted_edge_middles():
-    box = camera("equidistant").undistort_boxes([[500.0, 300, 640, 480]])[0]
-    middle = camera("equidistant").undistort([640.0, 390])
-    assert box[2] == pytest.approx(middle[0])
-    assert (box[2:] > box[:2]).all()
+def test_people_are_undistorted_joint_by_joint_and_box_by_its_edges_middles():
+    lens = camera("equidistant")
+    joints = np.array([[[510.0, 310], [600, 450], [np.nan, 400]], [[20, 30], [60, 90], [40, 50]]])
+    straight, boxes = lens.undistort_people(joints, [[500.0, 300, 640, 480], [10, 20, 70, 100]])
+    np.testing.assert_array_equal(straight, lens.undistort(joints))
+    for box, (x0, y0, x1, y1) in zip(boxes, [(500, 300, 640, 480), (10, 20, 70, 100)], strict=True):
+        x, y = (x0 + x1) / 2, (y0 + y1) / 2
+        ends = lens.undistort([[x0, y], [x1, y], [x, y0], [x, y1]])
+        np.testing.assert_allclose(box, [*ends.min(axis=0), *ends.max(axis=0)])
 
 
 def test_scaling_keeps_every_pixels_ray():

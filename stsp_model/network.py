@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .body import BODY_FRAMES
 from .camera import Camera
 from .checks import checked_track
-from .crop import to_image
+from .crop import Points, to_image
 from .epe import EPE, Observation
 from .finder import FINDER_SIZE, Finder
 from .gsr import LAYERS
@@ -97,6 +97,19 @@ class Clip:
     subject_height: Tensor | None = None
 
 
+def joints_in_image(
+    joints: Points, covariance: Points, crop_boxes: Points, size: Points
+) -> tuple[Points, Points]:
+    """Joints (N, J, 2) and their covariances (N, J, 2, 2) in pixels of crops to the image's.
+
+    Args:
+        crop_boxes: (N, 4) x0 y0 x1 y1, pixels of the image. size: (2,) width, height of a crop.
+    """
+    scale = (crop_boxes[:, None, 2:] - crop_boxes[:, None, :2]) / size
+    spread = scale[..., None] * scale[..., None, :]
+    return to_image(joints, crop_boxes[:, None], size), covariance * spread
+
+
 def image_keypoints(observation: Observation, crop_boxes: Tensor) -> Keypoints:
     """What was seen in crops, in pixels of the image they were cut from.
 
@@ -105,11 +118,12 @@ def image_keypoints(observation: Observation, crop_boxes: Tensor) -> Keypoints:
         crop_boxes: (N, 4) x0 y0 x1 y1, pixels.
     """
     height, width = (4 * side for side in observation.heatmaps.shape[-2:])
-    size = crop_boxes.new_tensor([width, height])
-    scale = (crop_boxes[:, 2:] - crop_boxes[:, :2]) / size
-    joints = to_image(observation.joints, crop_boxes.unsqueeze(1), size)
-    spread = scale.unsqueeze(-1) * scale.unsqueeze(-2)
-    covariance = observation.covariance * spread.unsqueeze(1)
+    joints, covariance = joints_in_image(
+        observation.joints,
+        observation.covariance,
+        crop_boxes,
+        crop_boxes.new_tensor([width, height]),
+    )
     return Keypoints(joints, observation.mass, covariance, observation.features)
 
 

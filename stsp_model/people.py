@@ -15,7 +15,7 @@ from . import tracking
 from .camera import Camera
 from .crop import whole_image
 from .lifter import Keypoints, TrackState
-from .network import image_keypoints
+from .network import joints_in_image
 from .pose import Pose, TrackingState
 from .root import solve_root
 from .runtime.running import Network
@@ -70,44 +70,44 @@ def observe_people(
     if not candidates:
         return _nobody(crops), []
     observation = network.observe(crops, saliency)
-    keypoints = image_keypoints(observation, torch.from_numpy(crop_boxes).to(crops))
-    joints, covariance, confidence, scores = _arrays(
-        keypoints.joints,
-        keypoints.covariance,
-        observation.confidence,
-        observation.present.sigmoid(),
+    # In NumPy: for the few numbers of a frame its calls cost a third of PyTorch's.
+    joints, covariance = joints_in_image(
+        observation.joints.numpy(),
+        observation.covariance.numpy(),
+        crop_boxes.astype(np.float32),
+        np.array(crops.shape[:1:-1], np.float32),
     )
+    places, confidence = joints.astype(np.float64), _doubles(observation.confidence)
+    scores = _doubles(observation.present.sigmoid())
     edges, stray = whole_image(*size), _STRAY * np.array(size)
     edges = np.concatenate([edges[:2] - stray, edges[2:] + stray])
     kept: list[int] = []
     boxes: list[FloatArray] = []
     ended: list[Track | None] = []
     for i, candidate in enumerate(candidates):
-        if not _finite(joints[i], covariance[i], confidence[i], scores[i]):
+        if not _finite(places[i], covariance[i], confidence[i], scores[i]):
             ended.append(candidate.track)
             continue
         box: FloatArray | None = candidate.box
         if not candidate.trusted:
-            around = tracking.joints_box(joints[i], confidence[i])
+            around = tracking.joints_box(places[i], confidence[i])
             box = tracking.clipped(candidate.unguided_box() if around is None else around, edges)
             least = least_confidence ** (_NEW if candidate.track is None else 1.0)
             if box is None or min(scores[i], confidence[i].mean()) < least:
                 continue
-            if any(tracking.same_person(joints[i], joints[j], box) for j in kept):
+            if any(tracking.same_person(places[i], places[j], box) for j in kept):
                 ended.append(candidate.track)
                 continue
         assert box is not None
         kept.append(i)
         boxes.append(box)
-    index = torch.tensor(kept, dtype=torch.long, device=crops.device)
-    features = keypoints.features
     people = People(
         [candidates[i] for i in kept],
         Keypoints(
-            keypoints.joints[index],
-            keypoints.mass[index],
-            keypoints.covariance[index],
-            None if features is None else features[index],
+            torch.from_numpy(joints[kept]),
+            torch.from_numpy(observation.mass.numpy()[kept]),
+            torch.from_numpy(covariance[kept]),
+            torch.from_numpy(observation.features.numpy()[kept]),
         ),
         confidence[kept],
         np.array(boxes).reshape(-1, 4),
@@ -133,7 +133,7 @@ def lift_people(
     if count == 0:
         return [], []
     seen = people.keypoints
-    (in_image,) = _arrays(seen.joints)
+    in_image = _doubles(seen.joints)
     like = seen.joints
     straight, boxes = camera.undistort_people(in_image, people.boxes)
     keypoints = replace(seen, joints=torch.from_numpy(straight).to(like))
@@ -148,18 +148,19 @@ def lift_people(
         None if subject_height is None else like.new_full((count,), subject_height),
         max_gap,
     )
-    joints, variance, confidence, height, height_variance = _arrays(
-        lifted.joints,
-        lifted.variance,
-        lifted.confidence,
-        lifted.height,
-        lifted.height_variance,
-    )
+    joints, variance = _doubles(lifted.joints), _doubles(lifted.variance)
+    confidence = _doubles(lifted.confidence)
+    height, height_variance = _doubles(lifted.height), _doubles(lifted.height_variance)
     roots = root_variances = np.full((count, 3), np.nan)
     if not camera.assumed:
-        (covariance,) = _arrays(keypoints.covariance)
         roots, root_variances = solve_root(
-            joints, straight, people.confidence, camera.K, covariance, height, height_variance
+            joints,
+            straight,
+            people.confidence,
+            camera.K,
+            _doubles(keypoints.covariance),
+            height,
+            height_variance,
         )
     border = whole_image(camera.width, camera.height)
     outside = np.any((in_image < border[:2]) | (in_image > border[2:]), axis=-1)
@@ -197,8 +198,8 @@ def _nobody(like: Tensor) -> People:
     return People([], keypoints, np.empty((0, JOINT_COUNT)), np.empty((0, 4)), np.empty(0))
 
 
-def _arrays(*tensors: Tensor) -> list[FloatArray]:
-    return [tensor.numpy().astype(np.float64) for tensor in tensors]
+def _doubles(tensor: Tensor) -> FloatArray:
+    return np.asarray(tensor.numpy(), np.float64)
 
 
 def _finite(*values: Any) -> bool:

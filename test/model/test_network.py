@@ -11,7 +11,14 @@ from torch import nn
 from stsp_model import network as network_module
 from stsp_model.camera import Camera
 from stsp_model.lifter import Keypoints, TrackState
-from stsp_model.network import PRESETS, Clip, STSPNet, checked_height, image_keypoints
+from stsp_model.network import (
+    PRESETS,
+    Clip,
+    STSPNet,
+    checked_height,
+    image_keypoints,
+    joints_in_image,
+)
 
 RESULTS = ("joints", "variance", "confidence", "height", "height_variance", "frames_used")
 CAMERA = Camera(np.array([[500.0, 0, 320], [0, 510, 240], [0, 0, 1]]), 640, 480)
@@ -96,6 +103,17 @@ def test_crop_pixels_go_to_the_image_they_were_cut_from(model):
     torch.testing.assert_close(keypoints.joints[0, 1], torch.tensor([226.5, 31.0]))
     expected = torch.tensor([[16.0, 2.0], [2.0, 2.0]])
     torch.testing.assert_close(keypoints.covariance[0, 5], expected)
+
+
+def test_joints_come_to_the_image_alike_as_tensors_and_as_arrays():
+    generator = torch.Generator().manual_seed(3)
+    joints, covariance = (64 * torch.rand(2, 17, *n, generator=generator) for n in ((2,), (2, 2)))
+    boxes = torch.tensor([[99.5, -0.5, 227.5, 127.5], [10.3, 20.1, 300.7, 310.5]])
+    given = joints, covariance, boxes, torch.tensor([64.0, 64.0])
+    for tensor, array in zip(
+        joints_in_image(*given), joints_in_image(*(x.numpy() for x in given)), strict=True
+    ):
+        np.testing.assert_array_equal(tensor.numpy(), array)
 
 
 @torch.no_grad()

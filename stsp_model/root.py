@@ -11,7 +11,7 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 
 MIN_ROOT_JOINTS = 4  # three unknowns and something left over to judge the fit by
-_MIN_SPREAD = 1e-10  # of the normal matrix's determinant: joints within about 1e-5 rad
+_MIN_SPREAD = 1e-10  # mean square of the rays from their mean: joints within about 1e-5 rad
 
 
 @np.errstate(all="ignore")  # what a broken network gives becomes NaN without a warning
@@ -49,23 +49,24 @@ def solve_root(
     solid = np.where(used[..., None], joints_3d, 0.0)
     directions = (np.where(used[..., None], joints_2d, 0.0) - centre) / focal
 
-    rows = np.zeros((*directions.shape, 3))  # (..., J, 2, 3)
-    rows[..., 0, 0] = rows[..., 1, 1] = 1
-    rows[..., 2] = -directions
+    # In closed form: tz is the slope of a regression of the targets tx - a tz and ty - b tz on the
+    # rays, negated; tx and ty follow from where their means are.
     target = directions * solid[..., 2:] - solid[..., :2]
-    rows, target = _joined(rows), target.reshape(*target.shape[:-2], -1)  # (..., 2J, 3), (..., 2J)
-    across = np.swapaxes(rows, -1, -2) * weights.repeat(2, axis=-1)[..., None, :]  # (..., 3, 2J)
-    normal = across @ rows
-    # Seen in one and the same direction, joints tell no distance.
-    size = np.trace(normal, axis1=-2, axis2=-1) / 3
-    spread = np.linalg.det(normal) > _MIN_SPREAD * size**3
-    gain = np.linalg.inv(np.where(spread[..., None, None], normal, np.eye(3))) @ across
-    root = _times(gain, target)
+    total = np.maximum(weights.sum(-1), 1e-12)[..., None, None]
+    share = weights[..., None] / total
+    mean = (share * directions).sum(-2, keepdims=True)
+    spread = (share * (directions - mean) ** 2).sum((-2, -1))
+    # What each target adds to the root along the three axes: (..., 3, J, 2).
+    gain = np.empty((*target.shape[:-2], 3, *target.shape[-2:]))
+    gain[..., 2, :, :] = share * (mean - directions) / spread[..., None, None]
+    gain[..., :2, :, :] = mean[..., 0, :, None, None] * gain[..., 2:, :, :]
+    gain[..., 0, :, 0] += share[..., 0]
+    gain[..., 1, :, 1] += share[..., 0]
+    root = (gain * target[..., None, :, :]).sum((-2, -1))
 
     count = used.sum(-1)
-    residual = _times(rows, root) - target
-    total = np.maximum(weights.sum(-1), 1e-12)
-    scatter = (weights.repeat(2, axis=-1) * residual**2).sum(-1) / (2 * total)
+    residual = root[..., None, :2] - directions * root[..., None, 2:] - target
+    scatter = (share * residual**2).sum((-2, -1)) / 2
     scatter = scatter * 2 * count / np.maximum(2 * count - 3, 1)
     noise = scatter[..., None, None, None] * np.eye(2)
     if covariance is not None:
@@ -74,20 +75,11 @@ def solve_root(
         metres = depth[..., None] / focal
         known = np.where(used[..., None, None], covariance, 0.0)
         noise = noise + metres[..., :, None] * known * metres[..., None, :]
-    gain = gain.reshape(*gain.shape[:-1], -1, 1, 2)  # (..., 3, J, 1, 2)
-    variance = (gain @ noise[..., None, :, :, :] * gain).sum((-3, -2, -1))
+    each = gain[..., None, :]  # (..., 3, J, 1, 2)
+    variance = (each @ noise[..., None, :, :, :] * each).sum((-3, -2, -1))
     if height is not None and height_variance is not None:
         variance = variance + (height_variance / height**2)[..., None] * root**2
 
-    good = (spread & (count >= MIN_ROOT_JOINTS) & (root[..., 2] > 0))[..., None]
+    # Seen in one and the same direction, joints tell no distance.
+    good = ((spread > _MIN_SPREAD) & (count >= MIN_ROOT_JOINTS) & (root[..., 2] > 0))[..., None]
     return np.where(good, root, np.nan), np.where(good, variance, np.nan)
-
-
-def _joined(rows: FloatArray) -> FloatArray:
-    """(..., J, 2, 3) as (..., 2J, 3)."""
-    return rows.reshape(*rows.shape[:-3], -1, 3)
-
-
-def _times(matrix: FloatArray, vector: FloatArray) -> FloatArray:
-    """Matrices (..., N, M) times vectors (..., M)."""
-    return np.asarray((matrix @ vector[..., None])[..., 0])

@@ -252,9 +252,19 @@ class EPE(nn.Module):
                 fewer errors for twice the work, and what is left and what right no longer
                 depends on which way round somebody is seen.
         """
+        return self.read(self.look(crops, mirrored), saliency, mirrored)
+
+    def look(self, crops: Tensor, mirrored: bool = False) -> Tensor:
+        """Eq. 1, nearly all of the work: features (N, C, H/4, W/4), with mirror images 2 N."""
         if mirrored:
-            crops, saliency = (torch.cat([seen, seen.flip(-1)]) for seen in (crops, saliency))
-        features = self.backbone(self.normalise(crops))
+            crops = torch.cat([crops, crops.flip(-1)])
+        features: Tensor = self.backbone(self.normalise(crops))
+        return features
+
+    def read(self, features: Tensor, saliency: Tensor, mirrored: bool = False) -> Observation:
+        """Eq. 5 to 7, of what `look` gave."""
+        if mirrored:
+            saliency = torch.cat([saliency, saliency.flip(-1)])
         weighted = features * motion_weights(saliency, self.literal_motion)
         heatmaps = self.backbone.final_layer(weighted)
         if mirrored:

@@ -208,8 +208,10 @@ class PoseEstimator:
         crop_boxes = crop_box(np.array([c.box for c in candidates]).reshape(-1, 4), size)
         cut = person_crops(image, crop_boxes, size)
         crops = network_images(cut, size)
+        self.network.begin(crops)
         clock.append(time.perf_counter())
         motion = torch.from_numpy(crops_motion(cut, crop_boxes, size, previous, stamp))
+        latest = PreviousFrame.of(image, stamp)
         clock.append(time.perf_counter())
         people, ended = observe_people(
             self.network,
@@ -243,7 +245,7 @@ class PoseEstimator:
 
         alive = {track.id for track in tracks}
         lost = [terminated(track.id) for track in self._tracks if track.id not in alive]
-        self._previous = PreviousFrame.of(image, stamp)
+        self._previous = latest
         self._tracks, self._ever_seen, self._unsearched = tracks, ever_seen, unsearched
         self._frames += 1
         find, crop, flow, observe, lift = np.diff(clock).tolist()

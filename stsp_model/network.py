@@ -200,6 +200,9 @@ class STSPNet(nn.Module):
         centres, distances = self.finder(frames.contiguous(memory_format=torch.channels_last))
         return centres, distances
 
+    def begin(self, crops: Tensor) -> None:
+        """See `runtime.running.RunningNetwork.begin`: nothing to begin with here."""
+
     def observe(self, crops: Tensor, saliency: Tensor) -> Observation:
         """2D joints in crops (N, 3, H, W) RGB 0..1, given motion saliency (N, 1, H/4, W/4)."""
         observation = self.epe(crops.contiguous(memory_format=torch.channels_last), saliency)

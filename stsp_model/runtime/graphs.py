@@ -61,6 +61,31 @@ class _Epe(nn.Module):
         return tuple(getattr(seen, name) for name in SIGNATURES[EPE].outputs)
 
 
+class _Look(nn.Module):
+    """See EPE.look."""
+
+    def __init__(self, network: STSPNet, mirrored: bool) -> None:
+        super().__init__()
+        self.epe = network.epe
+        self.mirrored = mirrored
+
+    def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
+        return (self.epe.look(crops, self.mirrored),)
+
+
+class _Read(nn.Module):
+    """See EPE.read."""
+
+    def __init__(self, network: STSPNet, mirrored: bool) -> None:
+        super().__init__()
+        self.epe = network.epe
+        self.mirrored = mirrored
+
+    def forward(self, features: Tensor, saliency: Tensor) -> tuple[Tensor, ...]:
+        seen = self.epe.read(features, saliency, self.mirrored)
+        return tuple(getattr(seen, name) for name in SIGNATURES[EPE].outputs)
+
+
 class _Lifter(nn.Module):
     """See Lifter.advance. K is (N, 3, 3); subject_height (N,) metres, NaN for unknown."""
 
@@ -99,6 +124,12 @@ def graphs(network: STSPNet, half: bool = False, mirrored: bool = False) -> dict
     if half:
         convolutions = {name: _Half(graph) for name, graph in convolutions.items()}
     return {**convolutions, LIFTER: _Lifter(network)}
+
+
+def epe_in_two(network: STSPNet, half: bool, mirrored: bool) -> tuple[nn.Module, nn.Module]:
+    """EPE as two graphs: from crops to features, and from those and the saliency to its outputs."""
+    parts: tuple[nn.Module, nn.Module] = _Look(network, mirrored), _Read(network, mirrored)
+    return (_Half(parts[0]), _Half(parts[1])) if half else parts
 
 
 def examples(network: STSPNet, batch: int) -> dict[str, tuple[Tensor, ...]]:

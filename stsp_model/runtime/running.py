@@ -36,6 +36,7 @@ class Network(Protocol):
     @property
     def precision(self) -> str: ...
     def find_people(self, frames: Tensor) -> tuple[Tensor, Tensor]: ...
+    def begin(self, crops: Tensor) -> None: ...
     def observe(self, crops: Tensor, saliency: Tensor) -> Observation: ...
     def lift_frame(
         self,
@@ -67,7 +68,7 @@ class RunningNetwork:
 
     input_size, finder_size, trained, note: as STSPNet's. window: past poses of its lifter.
     runs: of each graph. precision: in which EPE is computed. batch: people per call where shapes
-    are static; 0: any number.
+    are static; 0: any number. begins: see `begin`; None where all waits for `observe`.
     """
 
     input_size: tuple[int, int]
@@ -78,11 +79,20 @@ class RunningNetwork:
     runs: Mapping[str, Run]
     precision: str
     batch: int = 0
+    begins: Callable[[Tensor], None] | None = None
 
     def find_people(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """See STSPNet.find_people."""
         centres, distances = self.runs[FINDER]([frames])
         return centres, distances
+
+    def begin(self, crops: Tensor) -> None:
+        """Start on the crops that `observe` is given next.
+
+        What a GPU makes of them without their saliency it makes while the caller computes that.
+        """
+        if self.begins is not None and len(crops):
+            self.begins(crops)
 
     def observe(self, crops: Tensor, saliency: Tensor) -> Observation:
         """See STSPNet.observe."""

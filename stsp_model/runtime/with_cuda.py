@@ -8,16 +8,17 @@ nothing of each other between two exchanges, run at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from stsp_model.hrnet import BasicBlock, Bottleneck, ExchangeModule
+from stsp_model.hrnet import STRIDE, BasicBlock, Bottleneck, ExchangeModule
 from stsp_model.network import STSPNet
 from stsp_model.runtime import FLOAT16, FLOAT32
-from stsp_model.runtime.graphs import graphs
+from stsp_model.runtime.graphs import EPE, FINDER, LIFTER, epe_in_two, graphs
 from stsp_model.runtime.running import Run, RunningNetwork, padded
 from stsp_model.runtime.with_torch import folded
 
@@ -29,62 +30,139 @@ _CHANNELS = 8  # tensor cores take channels by the eight
 def on_gpu(network: STSPNet, device: torch.device, half: bool, mirrored: bool) -> RunningNetwork:
     """The network on a GPU, each graph captured for batches of 1, 2, 4, 8 and 16 people."""
     moved = folded(network).to(device)
+
+    def quick(graph: nn.Module) -> nn.Module:
+        return _quick(graph.to(device), half)
+
     with torch.cuda.device(device):  # for the streams
-        runs = {
-            name: padded(_captured(_quick(graph.to(device), half), device, half), _MOST_PEOPLE)
-            for name, graph in graphs(moved, half, mirrored).items()
-        }
+        whole = graphs(moved, half, mirrored)
+        look, read = map(quick, epe_in_two(moved, half, mirrored))
+        eye = _Eye(partial(_captured, look, device, half), partial(_captured, read, device, half))
+        runs: dict[str, Run] = {EPE: eye.run}
+        for name in (FINDER, LIFTER):
+            runs[name] = _Captures(partial(_captured, quick(whole[name]), device, half)).run
     return RunningNetwork(
         network.input_size,
         network.finder_size,
         network.trained,
         network.note,
         network.lifter.window,
-        runs,
+        {name: padded(run, _MOST_PEOPLE) for name, run in runs.items()},
         FLOAT16 if half else FLOAT32,
+        begins=eye.begin,
     )
 
 
-def _captured(graph: nn.Module, device: torch.device, half: bool) -> Run:
-    """A graph as a recorded sequence of copies and kernels, one for each size of a batch."""
-    recorded: dict[int, tuple[Any, list[Tensor], list[Tensor]]] = {}
+@dataclass(frozen=True)
+class _Capture:
+    """A graph as a recorded sequence of copies and kernels, for one size of a batch.
 
-    def record(inputs: Sequence[Tensor]) -> tuple[Any, list[Tensor], list[Tensor]]:
-        # The host's ends of the copies, in memory that the GPU reaches by itself.
-        given = [_pinned(value) for value in inputs]
-        for own, value in zip(given, inputs, strict=True):
+    given: the host's ends of the inputs' copies, in memory that the GPU reaches by itself, and
+    inputs that lie on the GPU. results: on the GPU. out: the host's ends of their copies, if any.
+    """
+
+    device: torch.device
+    recording: Any
+    given: list[Tensor]
+    results: list[Tensor]
+    out: list[Tensor]
+
+    def begin(self, inputs: Sequence[Tensor]) -> None:
+        """Hand the inputs over that do not lie on the GPU, and start."""
+        for own, value in zip(self.given, inputs, strict=True):
+            if own is not value:
+                own.copy_(value)
+        with torch.cuda.device(self.device):
+            self.recording.replay()
+
+    def finish(self) -> list[Tensor]:
+        """Wait until all is done that was started."""
+        with torch.cuda.device(self.device):
+            torch.cuda.current_stream().synchronize()
+        return [value.clone() for value in self.out]
+
+
+def _captured(
+    graph: nn.Module, device: torch.device, half: bool, inputs: Sequence[Tensor], back: bool = True
+) -> _Capture:
+    """A graph recorded for inputs like these; its results stay on the GPU unless wanted `back`."""
+    given = [value if value.device.type == device.type else _pinned(value) for value in inputs]
+    for own, value in zip(given, inputs, strict=True):
+        if own is not value:
             own.copy_(value)
-        # By default convolutions in 32 bits would keep 10 bits of the 23 behind the point.
-        with torch.cuda.device(device), torch.backends.cudnn.flags(True, allow_tf32=half):
-            side = torch.cuda.Stream()
-            side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):
-                for _ in range(_WARM_UP):
-                    results = graph(*(value.to(device, non_blocking=True) for value in given))
-                out = [_pinned(value) for value in results]
-            torch.cuda.current_stream().wait_stream(side)
-            torch.cuda.synchronize()
-            recording = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(recording):
-                results = graph(*(value.to(device, non_blocking=True) for value in given))
-                for own, value in zip(out, results, strict=True):
-                    own.copy_(value, non_blocking=True)
-        return recording, given, out
+
+    def results() -> list[Tensor]:
+        return list(graph(*(value.to(device, non_blocking=True) for value in given)))
+
+    # By default convolutions in 32 bits would keep 10 bits of the 23 behind the point.
+    with torch.cuda.device(device), torch.backends.cudnn.flags(True, allow_tf32=half):
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(_WARM_UP):
+                warm = results()
+            out = [_pinned(value) for value in warm] if back else []
+        torch.cuda.current_stream().wait_stream(side)
+        torch.cuda.synchronize()
+        recording = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(recording):
+            there = results()
+            for own, value in zip(out, there, strict=False):
+                own.copy_(value, non_blocking=True)
+    return _Capture(device, recording, given, there, out)
+
+
+class _Captures:
+    """A graph that is captured for each size of a batch when that first comes."""
+
+    def __init__(self, capture: Callable[..., _Capture]) -> None:
+        self._capture = capture
+        self._captured: dict[int, _Capture] = {}
 
     @torch.inference_mode()
-    def run(inputs: Sequence[Tensor]) -> list[Tensor]:
+    def run(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         size = len(inputs[0])
-        if size not in recorded:
-            recorded[size] = record(inputs)
-        recording, given, out = recorded[size]
-        for own, value in zip(given, inputs, strict=True):
-            own.copy_(value)
-        with torch.cuda.device(device):
-            recording.replay()
-            torch.cuda.current_stream().synchronize()
-        return [value.clone() for value in out]
+        if size not in self._captured:
+            self._captured[size] = self._capture(inputs)
+        capture = self._captured[size]
+        capture.begin(inputs)
+        return capture.finish()
 
-    return run
+
+class _Eye:
+    """EPE in two captures: the first needs no saliency, and runs while the host computes that."""
+
+    def __init__(self, look: Callable[..., _Capture], read: Callable[..., _Capture]) -> None:
+        self._look, self._read = look, read
+        self._captured: dict[int, tuple[_Capture, _Capture]] = {}
+        self._begun: Tensor | None = None
+
+    @torch.inference_mode()
+    def begin(self, crops: Tensor) -> None:
+        """Start on crops; batches that will be filled up wait for `run`."""
+        size = len(crops)
+        if size > _MOST_PEOPLE or size & (size - 1):
+            return
+        if size not in self._captured:
+            look = self._look([crops], back=False)
+            height, width = (side // STRIDE for side in crops.shape[-2:])
+            saliency = torch.zeros(size, 1, height, width)
+            self._captured[size] = look, self._read([*look.results, saliency])
+        look, _ = self._captured[size]
+        if self._begun is not None:  # its crops may still be on their way to the GPU
+            look.finish()
+        look.begin([crops])
+        self._begun = crops
+
+    @torch.inference_mode()
+    def run(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        crops, saliency = inputs
+        if self._begun is not crops:
+            self.begin(crops)
+        self._begun = None
+        look, read = self._captured[len(crops)]
+        read.begin([*look.results, saliency])
+        return read.finish()
 
 
 def _pinned(like: Tensor) -> Tensor:

@@ -82,6 +82,9 @@ class SceneNet(nn.Module):
                 distances[n, :, row, column] = torch.tensor([x - x0, y - y0, x1 - x, y1 - y])
         return centres, distances
 
+    def begin(self, crops: Tensor) -> None:
+        pass
+
     def observe(self, crops: Tensor, saliency: Tensor) -> Observation:
         self.crops_seen.append(len(crops))
         self.saliency = saliency

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 from stsp_model.network import PRESETS, STSPNet
 from stsp_model.runtime import with_cuda
 from stsp_model.runtime.backends import open_network
-from stsp_model.runtime.graphs import GRAPHS, examples, graphs
+from stsp_model.runtime.graphs import GRAPHS, epe_in_two, examples, graphs
 from stsp_model.runtime.with_torch import folded
 
 ABSTRACT = torch.device("meta")  # stands for a GPU: what lies on the CPU has to be brought there
@@ -102,9 +103,73 @@ def test_a_quick_graph_gives_the_same_numbers(preset, name, no_gpu):
     )
 
 
+class Calls:
+    """In the place of a captured graph: computes when it is waited for, and tells what it did."""
+
+    def __init__(self, told, name, graph, inputs, back=True):
+        self.told, self.name, self.graph, self.back = told, name, graph, back
+        self.inputs = list(inputs)
+        self.results = list(graph(*inputs))
+
+    def begin(self, inputs):
+        self.told.append(self.name)
+        self.inputs = list(inputs)
+        for own, value in zip(self.results, self.graph(*inputs), strict=True):
+            own.copy_(value)
+
+    def finish(self):
+        self.told.append(f"{self.name} is done")
+        return [value.clone() for value in self.results]
+
+
+@pytest.fixture(scope="module")
+def parts(edge):
+    return epe_in_two(edge, False, True)
+
+
+@pytest.fixture
+def eye(parts):
+    told = []
+    look, read = (partial(Calls, told, *x) for x in zip(("look", "read"), parts, strict=True))
+    return with_cuda._Eye(look, read), told
+
+
+def seen(edge, crops, saliency):
+    with torch.inference_mode():
+        return graphs(edge, mirrored=True)["epe"](crops, saliency)
+
+
+def test_looking_begins_before_the_saliency_is_known(edge, eye):
+    eye, told = eye
+    crops, saliency = torch.rand(2, 3, 192, 192), 0.1 * torch.rand(2, 1, 48, 48)
+    eye.begin(crops)
+    assert told == ["look"]
+    found = eye.run([crops, saliency])
+    assert told == ["look", "read", "read is done"]
+    for ours, theirs in zip(found, seen(edge, crops, saliency), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_what_was_begun_counts_for_its_own_crops_alone_and_once(edge, eye):
+    eye, told = eye
+    first, second, saliency = *torch.rand(2, 1, 3, 192, 192), torch.zeros(1, 1, 48, 48)
+    eye.begin(first)
+    for crops in (second, second):
+        (joints, *_), (expected, *_) = eye.run([crops, saliency]), seen(edge, crops, saliency)
+        torch.testing.assert_close(joints, expected)
+    assert told == [*("look", "look is done"), *("look", "read", "read is done") * 2]
+
+
+def test_people_who_do_not_fill_a_batch_are_looked_at_with_it(eye):
+    eye, told = eye
+    eye.begin(torch.rand(3, 3, 192, 192))
+    assert told == []
+
+
 def test_a_gpu_looks_at_the_mirror_image_as_well(gpu, edge):
     crops, saliency = torch.rand(3, 3, 192, 192), 0.1 * torch.rand(3, 1, 48, 48)
     network = open_network(edge, "torch", gpu, half=False)
+    network.begin(crops[:2])  # of others, and too early
     with torch.inference_mode():
         expected = edge.epe(crops, saliency, mirrored=True)
         torch.testing.assert_close(

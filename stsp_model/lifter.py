@@ -387,7 +387,12 @@ class Lifter(nn.Module):
         # The diagonal of R diag(v) R^T.
         variance = frame.log_variance.exp() @ rotation.square().transpose(-1, -2)
         return FramePose(
-            turned, variance.log(), frame.nodes, frame.height, frame.height_log_variance
+            turned,
+            variance.log(),
+            frame.depth,
+            frame.nodes,
+            frame.height,
+            frame.height_log_variance,
         )
 
     def _poses(

@@ -291,6 +291,27 @@ def presence_loss(logits: Tensor, present: Tensor) -> Tensor:
     return functional.binary_cross_entropy_with_logits(logits, present.to(logits.dtype))
 
 
+def depth_loss(depth: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Mean absolute error of what is read from pictures, and how well it is known to be off.
+
+    Args:
+        depth: (..., J, 2) depths and logarithms of their mean absolute errors, see `gsr.Depth`.
+        target: (..., J) depths in the same unit. mask: (..., J), which are known.
+
+    Returns:
+        the mean of |error|, and with a tenth of the weight of the negative log-likelihood under
+        Laplace errors, without its constant.
+    """
+    value, log_deviation = depth.unbind(dim=-1)
+    if value.shape != target.shape:
+        raise ValueError(
+            f"target has shape {tuple(target.shape)}, expected {tuple(value.shape)} as the depths"
+        )
+    error = (value - target).abs()
+    likelihood = error * torch.exp(-log_deviation) + log_deviation
+    return masked_mean(error + 0.1 * likelihood, mask)
+
+
 def gaussian_nll(
     prediction: Tensor, target: Tensor, variance: Tensor, mask: Tensor | None = None
 ) -> Tensor:

@@ -173,7 +173,8 @@ class FinetuneConfig:
     validation_clips: rendered clips to select by, at most. negative_share, moving_share: of the
     real crops, see EPEConfig. epe_rate: the keypoint module's learning rate over the others'.
     guard: points of selection PCK that may be lost before it is stopped. trajectory: weight of
-    eq. 8; present: of the person-present output; total: of EPE's, GSR's and TMP's losses (eq. 23).
+    eq. 8; present: of the person-present output; depth: of the depths read from pictures alone;
+    total: of EPE's, GSR's and TMP's losses (eq. 23).
     """
 
     preset: str
@@ -188,6 +189,7 @@ class FinetuneConfig:
     guard: float
     trajectory: float
     present: float
+    depth: float
     total: tuple[float, ...]
     heatmaps: Heatmaps
     weights: LiftWeights
@@ -200,7 +202,7 @@ class FinetuneConfig:
         within(self, 0, 1, "moving_share")
         within(self, 0, 0.5, "negative_share")
         within(self, 0, 100, "guard")
-        within(self, 0, 1e6, "trajectory", "present", "total")
+        within(self, 0, 1e6, "trajectory", "present", "depth", "total")
         if self.optimisation.batch < 4 * self.frames or self.optimisation.batch % 4:
             raise ConfigError(
                 f"batch is {self.optimisation.batch}, expected a multiple of 4 whose half holds "

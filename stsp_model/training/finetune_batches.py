@@ -11,7 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from stsp_model.crop import crop, crop_box, to_crop, whole_image
+from stsp_model.camera import virtual_camera
+from stsp_model.crop import crop, crop_box, to_crop, to_image, whole_image
 from stsp_model.data.errors import DataError
 from stsp_model.data.samples import BoolArray, FloatArray
 from stsp_model.data.shards import RenderedClip
@@ -37,6 +38,8 @@ _LEAST_JOINTS = 3  # with fewer a frame shows nobody
 # Deviations of a clip's boxes' place and of their size's logarithm, about those of a tracker: on
 # rendered video one box in ten is too small or too large by a quarter.
 _BOX_SHIFT, _BOX_SCALE = 0.06, 0.15
+_LEAST_EXTENT = 1e-6  # standing heights squared: of a pose of which next to nothing is in sight
+_MOST_DEPTH = 4.0  # half box sides; more comes of the scale of a joint or two
 _MOST_SKIPPED = 2  # frames left out between two, at most
 
 
@@ -204,6 +207,28 @@ def observed(
         torch.from_numpy(target.astype("f4"))[None],
         torch.tensor([track.height], dtype=torch.float32),
     )
+
+
+def true_depths(clips: ClipBatch) -> Tensor:
+    """What `gsr.Depth` is to read: (B, T, 17) from the pelvis, half box sides.
+
+    Standing heights become half box sides by the scale at which the pose, as the virtual camera
+    sees it, lies best over those of its 2D joints that are labelled (weak perspective).
+    """
+    size = clips.crop_boxes.new_tensor(clips.images.shape[2:4])
+    joints = to_image(clips.joints, clips.crop_boxes.unsqueeze(2), size)
+    K = clips.K.unsqueeze(1).expand(*clips.stamps.shape, 3, 3)
+    seen, _, rotation = virtual_camera(joints, clips.boxes, K)
+    pose = clips.target @ rotation
+    known = clips.labelled.unsqueeze(-1)
+    count = known.sum(dim=2, keepdim=True).clamp_min(1)
+    flat, true = (
+        torch.where(known, points - (points * known).sum(dim=2, keepdim=True) / count, 0.0)
+        for points in (seen, pose[..., :2])
+    )
+    extent = true.square().sum(dim=(2, 3)).clamp_min(_LEAST_EXTENT)
+    scale = (flat.square().sum(dim=(2, 3)) / extent).sqrt()
+    return (pose[..., 2] * scale.unsqueeze(2)).clamp(-_MOST_DEPTH, _MOST_DEPTH)
 
 
 @dataclass(frozen=True, eq=False)

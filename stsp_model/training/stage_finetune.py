@@ -12,7 +12,7 @@ from torch import Tensor
 from stsp_model.crop import to_image
 from stsp_model.epe import Observation, soft_argmax
 from stsp_model.lifter import Keypoints, Lifted
-from stsp_model.losses import presence_loss, trajectory_loss
+from stsp_model.losses import depth_loss, presence_loss, trajectory_loss
 from stsp_model.metrics import mpjpe, n_mpjpe
 from stsp_model.network import STSPNet, image_keypoints
 from stsp_model.training.augment import rgb
@@ -38,6 +38,7 @@ from stsp_model.training.finetune_batches import (
     FinetuneBatches,
     follow,
     observed,
+    true_depths,
 )
 from stsp_model.training.stage import Group, Losses, Stage
 from stsp_model.training.stage_epe import heatmap_loss, keypoint_scores
@@ -74,6 +75,7 @@ class FinetuneLosses(Losses):
             "heatmap": crops.known.sum() + labelled.sum(),
             "present": crops.present.new_tensor(len(crops.present), dtype=torch.long),
             "trajectory": (labelled[:, 1:] & labelled[:, :-1]).sum(),
+            "depth": labelled[::2].sum(),
         }
 
     def forward(self, batch: FinetuneBatch) -> dict[str, Tensor]:
@@ -102,17 +104,18 @@ class FinetuneLosses(Losses):
                 "heatmap": heatmap_loss(observation.heatmaps, joints, known, self.config.heatmaps),
                 "present": presence_loss(observation.present[:real], crops.present),
                 "trajectory": _trajectory(film, clips),
+                "depth": _depth(lifted, clips),
                 **of_motion,
             }
 
     def _lift(self, film: Observation, clips: ClipBatch) -> Lifted:
-        """Every other clip without visual features, so that the lifter does not lean on them."""
+        """Every other clip without visual features: motion capture and `lift` have none."""
         keypoints = clip_keypoints(film, clips)
         without = Keypoints(keypoints.joints, keypoints.mass, keypoints.covariance)
         parts = []
         for first, points in enumerate((keypoints, without)):
             chosen = _changed(points, lambda x, first=first: x[first::2])
-            own = ClipBatch(*(field[first::2] for field in clips))
+            own = _every_other(clips, first)
             parts.append(self.model.lifter.clip(chosen, own.boxes, own.K, own.stamps, own.valid))
         return _interleaved(*parts)
 
@@ -135,6 +138,16 @@ def _trajectory(film: Observation, clips: ClipBatch) -> Tensor:
         for points in (found, clips.joints)
     )
     return trajectory_loss(joints, target, clips.stamps, clips.labelled)
+
+
+def _depth(lifted: Lifted, clips: ClipBatch) -> Tensor:
+    """How far off the depths are that GSR reads from pictures, of the clips with features."""
+    own = _every_other(clips)
+    return depth_loss(lifted.frame.depth[::2], true_depths(own), own.labelled)
+
+
+def _every_other(clips: ClipBatch, first: int = 0) -> ClipBatch:
+    return ClipBatch(*(field[first::2] for field in clips))
 
 
 def _of_motion(values: dict[str, Data]) -> dict[str, Data]:
@@ -216,6 +229,7 @@ def finetune_stage(
         "heatmap": epe,
         "present": epe * config.present,
         "trajectory": epe * config.trajectory,
+        "depth": epe * config.depth,
     }
 
     def evaluate(network: STSPNet, epoch: int) -> dict[str, float]:  # noqa: ARG001

@@ -26,12 +26,16 @@ class Recorder:
     """The real network, writing down what it is asked."""
 
     def __init__(self, model):
-        self.model, self.crops, self.saliency, self.boxes = model, [], [], []
+        self.model, self.begun, self.crops, self.saliency, self.boxes = model, [], [], [], []
 
     def __getattr__(self, name):
         return getattr(self.model, name)
 
+    def begin(self, crops):
+        self.begun.append(crops)
+
     def observe(self, crops, saliency):
+        assert crops is self.begun[-1]  # what a GPU has begun counts for these very crops
         self.crops.append(crops)
         self.saliency.append(saliency)
         return self.model.observe(crops, saliency)

@@ -79,7 +79,7 @@ def test_attention_is_that_of_the_equations():
 @pytest.mark.parametrize("context", [False, True])
 def test_as_printed_a_joint_sees_two_bones_far_and_with_context_the_whole_pose(context):
     network = GSR(CHANNELS, context).eval()
-    keypoints = random_keypoints(1)
+    keypoints = replace(random_keypoints(1), seen=torch.zeros(1, dtype=torch.bool))
     wrist = INDEX["left_wrist"]
     moved = replace(keypoints, joints=keypoints.joints.clone())
     moved.joints[0, wrist] += 0.5
@@ -147,6 +147,7 @@ def in_a_mirror(keypoints: Keypoints2D) -> Keypoints2D:
             ("mass", keypoints.mass),
             ("covariance", across),
             ("missing", keypoints.missing),
+            ("features", keypoints.features),
         )
     }
     return replace(keypoints, **swapped)
@@ -168,13 +169,29 @@ def test_in_use_joints_in_a_mirror_give_the_pose_in_a_mirror():
     torch.testing.assert_close(pose.joints, (learning[1] + learning[0][:, list(FLIP)] * back) / 2)
 
 
-def test_in_use_the_mirror_image_goes_without_visual_features():
-    network = GSR(CHANNELS)
+class Told(torch.nn.Module):
+    """Takes the first two features for depth and log deviation: such features can be mirrored."""
+
+    def forward(self, keypoints: Keypoints2D) -> torch.Tensor:
+        return keypoints.features[..., :2]
+
+
+def test_in_use_depths_are_mirrored_along():
+    network = GSR(CHANNELS).eval()
+    network.depth = Told()
     keypoints = random_keypoints(2)
-    unseen = replace(in_a_mirror(keypoints), seen=torch.zeros(2, dtype=torch.bool))
     with torch.no_grad():
-        own, other = network(keypoints), network(unseen)
-        both = network.eval()(keypoints)
-    back = other.joints[:, list(FLIP)] * torch.tensor([-1.0, 1.0, 1.0])
-    torch.testing.assert_close(both.joints, (own.joints + back) / 2)
-    torch.testing.assert_close(both.nodes, own.nodes)
+        pose, twin = network(keypoints), network(in_a_mirror(keypoints))
+        other = network(replace(keypoints, features=keypoints.features + 1))
+    back = torch.tensor([-1.0, 1.0, 1.0])
+    torch.testing.assert_close(twin.joints, pose.joints[:, list(FLIP)] * back)
+    assert (other.joints - pose.joints).abs().max() > 1e-4
+
+
+def test_depths_are_relative_to_the_pelvis_whatever_is_seen():
+    network = GSR(CHANNELS)
+    with torch.no_grad():
+        depth = network(random_keypoints(3)).depth
+    assert depth.shape == (3, 17, 2)
+    assert (depth[:, 0, 0] == 0).all()
+    assert depth[:, 1:, 0].std() > 0

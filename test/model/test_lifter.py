@@ -326,7 +326,7 @@ def test_without_a_graph_and_context_a_joint_depends_on_its_own_2d_joint_alone()
     with torch.random.fork_rng():
         torch.manual_seed(0)
         lifter = Lifter(CHANNELS, context=False, tau=0, layers=0).eval()
-    keypoints, boxes = track(1)
+    keypoints, boxes = track(1, features=False)
     keypoints = replace(keypoints, joints=keypoints.joints.nan_to_num(300.0))
     moved = keypoints.joints.clone()
     moved[0, 3] += 9

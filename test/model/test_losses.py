@@ -213,6 +213,16 @@ def test_size_loss_reads_only_cells_with_people_and_only_ratios():
         assert loss.item() == pytest.approx(math.log(2))
 
 
+def test_depth_loss_by_hand():
+    depth = tensor([[[0.5, 0.0], [1.0, math.log(2)], [9.0, 0.0]]])
+    target, mask = tensor([[0.0, 2.0, math.nan]]), tensor([[True, True, False]])
+    # Errors 0.5 and 1; e / b + log b is 0.5 and 0.5 + log 2.
+    loss = losses.depth_loss(depth, target, mask)
+    assert loss.item() == pytest.approx((1.5 + 0.1 * (1 + math.log(2))) / 2)
+    with pytest.raises(ValueError, match=r"target has shape \(1, 2\), expected \(1, 3\)"):
+        losses.depth_loss(depth, target[:, :2], mask)
+
+
 def test_presence_loss_by_hand():
     loss = losses.presence_loss(tensor([0.0, math.log(3)]), tensor([1, 0]))
     assert loss.item() == pytest.approx((math.log(2) + math.log(4)) / 2)

@@ -75,7 +75,7 @@ def test_images_frame_by_frame_and_as_a_clip_give_the_same_poses(model):
             )
             for name in RESULTS:
                 expected, result = getattr(pose, name)[0], getattr(lifted, name)[b, t]
-                torch.testing.assert_close(result, expected, atol=1e-5, rtol=1e-5)
+                torch.testing.assert_close(result, expected, atol=5e-5, rtol=1e-5)
 
 
 @torch.no_grad()

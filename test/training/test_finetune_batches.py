@@ -14,7 +14,13 @@ from stsp_model.crop import to_image
 from stsp_model.data.errors import DataError
 from stsp_model.data.shards import load_clip
 from stsp_model.training.datasets import TRAINED, open_clips
-from stsp_model.training.finetune_batches import FinetuneBatches, follow, mirrored, observed
+from stsp_model.training.finetune_batches import (
+    FinetuneBatches,
+    follow,
+    mirrored,
+    observed,
+    true_depths,
+)
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +38,18 @@ def test_crops_and_truth_agree(clip):
     np.testing.assert_allclose(batch.stamps[0], clip.stamps[1:7] - clip.stamps[1])
     assert batch.valid.all()
     assert batch.saliency.shape == (1, 6, 1, 16, 16)
+
+
+def test_true_depths_are_those_of_the_scene_by_what_a_half_box_side_measures_there(clip):
+    batch = observed(follow(clip, 0, np.arange(6)), 64)
+    depths = true_depths(batch)[0].numpy()
+    for t in range(6):
+        box, K, joints = batch.boxes[0, t].numpy(), clip.camera.K, clip.joints_3d[t, 0]
+        centre = np.append((box[:2] + box[2:]) / 2 - K[:2, 2], K[0, 0])  # fx is fy in these
+        along = joints @ (centre / np.linalg.norm(centre))
+        half = (box[2:] - box[:2]).max() / 2 * along.mean() / np.linalg.norm(centre)
+        np.testing.assert_allclose(depths[t], (along - along[0]) / half, atol=0.05)
+        assert np.ptp(depths[t]) > 0.1
 
 
 def test_the_first_frame_has_no_previous_one(clip):

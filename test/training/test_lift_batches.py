@@ -312,7 +312,10 @@ def test_the_truth_has_no_loss_but_that_of_its_variance(exact):
     batch = exact.batch(4, 0, 1)
     variance = torch.full_like(batch.target, -8.0)
     height = batch.height[:, None].expand(batch.stamps.shape)
-    frame = FramePose(batch.target, variance, batch.target, height, torch.full_like(height, -4.0))
+    log_height_variance = torch.full_like(height, -4.0)
+    frame = FramePose(
+        batch.target, variance, batch.joints, batch.target, height, log_height_variance
+    )
     nothing = torch.zeros(())
     lifted = Lifted(
         batch.target, nothing, nothing, nothing, nothing, nothing, frame, batch.target, variance

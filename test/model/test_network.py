@@ -26,8 +26,11 @@ CAMERA = Camera(np.array([[500.0, 0, 320], [0, 510, 240], [0, 0, 1]]), 640, 480)
 
 @pytest.fixture(scope="module")
 def model():
-    """Edge, as if trained: heat maps have peaks and the temporal head says something."""
-    model = STSPNet("edge").eval()
+    """Edge, as if trained: heat maps have peaks and the temporal head says something.
+
+    Of these weights a 2D joint off by what float32 rounds, 6e-5 px, moves no pose by 1e-5 m.
+    """
+    model = STSPNet("edge", seed=3).eval()
     with torch.random.fork_rng():
         torch.manual_seed(0)
         nn.init.normal_(model.epe.backbone.final_layer.weight, std=0.02)
@@ -75,7 +78,7 @@ def test_images_frame_by_frame_and_as_a_clip_give_the_same_poses(model):
             )
             for name in RESULTS:
                 expected, result = getattr(pose, name)[0], getattr(lifted, name)[b, t]
-                torch.testing.assert_close(result, expected, atol=5e-5, rtol=1e-5)
+                torch.testing.assert_close(result, expected, atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
@@ -165,10 +168,10 @@ def test_initial_weights_follow_the_seed_and_leave_the_callers_random_state_alon
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    first = STSPNet("edge", seed=1)
+    first = STSPNet("edge", seed=3)
     assert torch.equal(torch.rand(3), expected)
     torch.manual_seed(6)
-    again, other = STSPNet("edge", seed=1).state_dict(), STSPNet("edge", seed=2).state_dict()
+    again, other = STSPNet("edge", seed=3).state_dict(), STSPNet("edge", seed=2).state_dict()
     assert all(torch.equal(value, again[name]) for name, value in first.state_dict().items())
     name = "epe.backbone.conv1.weight"
     assert not torch.equal(again[name], other[name])

@@ -25,10 +25,10 @@ DEPTH_WIDTH = 192
 LOG_VARIANCE_RANGE = (-14.0, 2.0)  # standing heights squared: deviations from 1 mm to far off
 HEIGHT_RANGE = (0.45, 2.25)  # metres, from infants to tall adults
 _TYPICAL_DEVIATION = 0.06  # of a joint, in half box sides: one heat-map cell is about 0.06
-_TYPICAL_DEPTH_DEVIATION = 0.1  # half box sides
+# Of a depth and the logarithm of its deviation: as at the pelvis, give or take 0.1 half box sides.
+_TYPICAL_DEPTH = torch.tensor([0.0, math.log(0.1)])
 _DEPTH_LOG_DEVIATION_RANGE = (-6.0, 2.0)
 _MIN_DEVIATION = 1e-3
-_TYPICAL_DEPTH = torch.tensor([0.0, math.log(_TYPICAL_DEPTH_DEVIATION)])
 _FIRST_DEVIATION = 0.05  # standing heights, and
 _FIRST_HEIGHT_DEVIATION = 0.15  # metres: what an untrained network claims
 # What a mirror does to what goes into a node, beside exchanging left and right, and to what is read
@@ -163,7 +163,7 @@ class Depth(nn.Module):
         self.readout = nn.Linear(DEPTH_WIDTH, 2)
         nn.init.normal_(self.readout.weight, std=0.02)
         with torch.no_grad():
-            self.readout.bias.copy_(torch.tensor([0.0, math.log(_TYPICAL_DEPTH_DEVIATION)]))
+            self.readout.bias.copy_(_TYPICAL_DEPTH)
 
     def forward(self, keypoints: Keypoints2D) -> Tensor:
         """Depths of N people; nothing is read from a joint that is missing.

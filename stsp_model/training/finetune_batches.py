@@ -217,8 +217,7 @@ def true_depths(clips: ClipBatch) -> Tensor:
     """
     size = clips.crop_boxes.new_tensor(clips.images.shape[2:4])
     joints = to_image(clips.joints, clips.crop_boxes.unsqueeze(2), size)
-    K = clips.K.unsqueeze(1).expand(*clips.stamps.shape, 3, 3)
-    seen, _, rotation = virtual_camera(joints, clips.boxes, K)
+    seen, _, rotation = virtual_camera(joints, clips.boxes, clips.K.unsqueeze(1))
     pose = clips.target @ rotation
     known = clips.labelled.unsqueeze(-1)
     count = known.sum(dim=2, keepdim=True).clamp_min(1)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from stsp_model.skeleton import JOINT_COUNT
 
 FINDER, EPE, LIFTER = "finder", "epe", "lifter"
 GRAPHS = (FINDER, EPE, LIFTER)
+Graph = Callable[..., tuple[Tensor, ...]]
 
 
 @dataclass(frozen=True)
@@ -57,31 +59,13 @@ class _Epe(nn.Module):
         self.mirrored = mirrored
 
     def forward(self, crops: Tensor, saliency: Tensor) -> tuple[Tensor, ...]:
-        seen = self.epe(crops, saliency, self.mirrored)
-        return tuple(getattr(seen, name) for name in SIGNATURES[EPE].outputs)
+        (features,) = self.look(crops)
+        return self.read(features, saliency)
 
-
-class _Look(nn.Module):
-    """See EPE.look."""
-
-    def __init__(self, network: STSPNet, mirrored: bool) -> None:
-        super().__init__()
-        self.epe = network.epe
-        self.mirrored = mirrored
-
-    def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
+    def look(self, crops: Tensor) -> tuple[Tensor, ...]:
         return (self.epe.look(crops, self.mirrored),)
 
-
-class _Read(nn.Module):
-    """See EPE.read."""
-
-    def __init__(self, network: STSPNet, mirrored: bool) -> None:
-        super().__init__()
-        self.epe = network.epe
-        self.mirrored = mirrored
-
-    def forward(self, features: Tensor, saliency: Tensor) -> tuple[Tensor, ...]:
+    def read(self, features: Tensor, saliency: Tensor) -> tuple[Tensor, ...]:
         seen = self.epe.read(features, saliency, self.mirrored)
         return tuple(getattr(seen, name) for name in SIGNATURES[EPE].outputs)
 
@@ -110,7 +94,11 @@ class _Half(nn.Module):
         self.graph = copy.deepcopy(graph).half()
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        return tuple(value.float() for value in self.graph(*(value.half() for value in inputs)))
+        return _in_half(self.graph, *inputs)
+
+
+def _in_half(graph: Graph, *inputs: Tensor) -> tuple[Tensor, ...]:
+    return tuple(value.float() for value in graph(*(value.half() for value in inputs)))
 
 
 def graphs(network: STSPNet, half: bool = False, mirrored: bool = False) -> dict[str, nn.Module]:
@@ -126,10 +114,17 @@ def graphs(network: STSPNet, half: bool = False, mirrored: bool = False) -> dict
     return {**convolutions, LIFTER: _Lifter(network)}
 
 
-def epe_in_two(network: STSPNet, half: bool, mirrored: bool) -> tuple[nn.Module, nn.Module]:
-    """EPE as two graphs: from crops to features, and from those and the saliency to its outputs."""
-    parts: tuple[nn.Module, nn.Module] = _Look(network, mirrored), _Read(network, mirrored)
-    return (_Half(parts[0]), _Half(parts[1])) if half else parts
+def in_two(epe: nn.Module) -> tuple[Graph, Graph]:
+    """EPE's graph as two: from crops to features, and from those and the saliency to its outputs.
+
+    Args:
+        epe: of `graphs`, whose weights both share.
+    """
+    if isinstance(epe, _Half):
+        look, read = in_two(epe.graph)
+        return partial(_in_half, look), partial(_in_half, read)
+    assert isinstance(epe, _Epe)
+    return epe.look, epe.read
 
 
 def examples(network: STSPNet, batch: int) -> dict[str, tuple[Tensor, ...]]:

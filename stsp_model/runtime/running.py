@@ -141,6 +141,11 @@ def _piece(values: Tensor, start: int, size: int) -> Tensor:
     return values[rows]
 
 
+def filled_up(count: int, most: int) -> int:
+    """Size of the batch that so many people are filled up to: 1, 2, 4 ... and at most `most`."""
+    return min(1 << max(count - 1, 0).bit_length(), most)
+
+
 def padded(run: Run, most: int) -> Run:
     """A run that sees batches of 1, 2, 4 ... `most` people only, and larger ones in pieces.
 
@@ -149,7 +154,7 @@ def padded(run: Run, most: int) -> Run:
 
     def padded_run(inputs: Sequence[Tensor]) -> list[Tensor]:
         count = len(inputs[0])
-        size = min(1 << max(count - 1, 0).bit_length(), most)
+        size = filled_up(count, most)
         if size == count:
             return run(inputs)
         pieces = [

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from stsp_model.hrnet import STRIDE, BasicBlock, Bottleneck, ExchangeModule
 from stsp_model.network import STSPNet
 from stsp_model.runtime import FLOAT16, FLOAT32
-from stsp_model.runtime.graphs import EPE, FINDER, LIFTER, epe_in_two, graphs
-from stsp_model.runtime.running import Run, RunningNetwork, padded
+from stsp_model.runtime.graphs import EPE, FINDER, LIFTER, Graph, graphs, in_two
+from stsp_model.runtime.running import Run, RunningNetwork, filled_up, padded
 from stsp_model.runtime.with_torch import folded
 
 _WARM_UP = 3  # calls before a graph is captured, in which libraries choose their kernels
@@ -31,16 +31,16 @@ def on_gpu(network: STSPNet, device: torch.device, half: bool, mirrored: bool) -
     """The network on a GPU, each graph captured for batches of 1, 2, 4, 8 and 16 people."""
     moved = folded(network).to(device)
 
-    def quick(graph: nn.Module) -> nn.Module:
-        return _quick(graph.to(device), half)
-
     with torch.cuda.device(device):  # for the streams
-        whole = graphs(moved, half, mirrored)
-        look, read = map(quick, epe_in_two(moved, half, mirrored))
-        eye = _Eye(partial(_captured, look, device, half), partial(_captured, read, device, half))
-        runs: dict[str, Run] = {EPE: eye.run}
-        for name in (FINDER, LIFTER):
-            runs[name] = _Captures(partial(_captured, quick(whole[name]), device, half)).run
+        quick = {
+            name: _quick(graph.to(device), half)
+            for name, graph in graphs(moved, half, mirrored).items()
+        }
+    look, read = in_two(quick[EPE])
+    eye = _Eye(partial(_captured, look, device, half), partial(_captured, read, device, half))
+    runs: dict[str, Run] = {EPE: eye.run}
+    for name in (FINDER, LIFTER):
+        runs[name] = _Captures(partial(_captured, quick[name], device, half)).run
     return RunningNetwork(
         network.input_size,
         network.finder_size,
@@ -83,7 +83,7 @@ class _Capture:
 
 
 def _captured(
-    graph: nn.Module, device: torch.device, half: bool, inputs: Sequence[Tensor], back: bool = True
+    graph: Graph, device: torch.device, half: bool, inputs: Sequence[Tensor], back: bool = True
 ) -> _Capture:
     """A graph recorded for inputs like these; its results stay on the GPU unless wanted `back`."""
     given = [value if value.device.type == device.type else _pinned(value) for value in inputs]
@@ -141,7 +141,7 @@ class _Eye:
     def begin(self, crops: Tensor) -> None:
         """Start on crops; batches that will be filled up wait for `run`."""
         size = len(crops)
-        if size > _MOST_PEOPLE or size & (size - 1):
+        if size != filled_up(size, _MOST_PEOPLE):
             return
         if size not in self._captured:
             look = self._look([crops], back=False)

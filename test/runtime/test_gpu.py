@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 from stsp_model.network import PRESETS, STSPNet
 from stsp_model.runtime import with_cuda
 from stsp_model.runtime.backends import open_network
-from stsp_model.runtime.graphs import GRAPHS, epe_in_two, examples, graphs
+from stsp_model.runtime.graphs import GRAPHS, examples, graphs, in_two
 from stsp_model.runtime.with_torch import folded
 
 ABSTRACT = torch.device("meta")  # stands for a GPU: what lies on the CPU has to be brought there
@@ -104,16 +104,14 @@ def test_a_quick_graph_gives_the_same_numbers(preset, name, no_gpu):
 
 
 class Calls:
-    """In the place of a captured graph: computes when it is waited for, and tells what it did."""
+    """In the place of a captured graph: computes at once, and tells what it was asked."""
 
-    def __init__(self, told, name, graph, inputs, back=True):
-        self.told, self.name, self.graph, self.back = told, name, graph, back
-        self.inputs = list(inputs)
+    def __init__(self, told, name, graph, inputs, back=True):  # noqa: ARG002
+        self.told, self.name, self.graph = told, name, graph
         self.results = list(graph(*inputs))
 
     def begin(self, inputs):
         self.told.append(self.name)
-        self.inputs = list(inputs)
         for own, value in zip(self.results, self.graph(*inputs), strict=True):
             own.copy_(value)
 
@@ -122,16 +120,13 @@ class Calls:
         return [value.clone() for value in self.results]
 
 
-@pytest.fixture(scope="module")
-def parts(edge):
-    return epe_in_two(edge, False, True)
-
-
 @pytest.fixture
-def eye(parts):
+def eye(edge):
     told = []
-    look, read = (partial(Calls, told, *x) for x in zip(("look", "read"), parts, strict=True))
-    return with_cuda._Eye(look, read), told
+    look, read = in_two(graphs(edge, mirrored=True)["epe"])
+    return with_cuda._Eye(
+        partial(Calls, told, "look", look), partial(Calls, told, "read", read)
+    ), told
 
 
 def seen(edge, crops, saliency):
@@ -158,6 +153,15 @@ def test_what_was_begun_counts_for_its_own_crops_alone_and_once(edge, eye):
         (joints, *_), (expected, *_) = eye.run([crops, saliency]), seen(edge, crops, saliency)
         torch.testing.assert_close(joints, expected)
     assert told == [*("look", "look is done"), *("look", "read", "read is done") * 2]
+
+
+@torch.inference_mode()
+def test_both_halves_of_epe_in_16_bits_give_what_it_gives_as_one(edge):
+    epe = graphs(edge, half=True, mirrored=True)["epe"]
+    look, read = in_two(epe)
+    crops, saliency = torch.rand(1, 3, 96, 96), 0.1 * torch.rand(1, 1, 24, 24)
+    for ours, theirs in zip(read(*look(crops), saliency), epe(crops, saliency), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_people_who_do_not_fill_a_batch_are_looked_at_with_it(eye):

@@ -41,8 +41,10 @@ class Track:
 
     id: never used again. box: where he or she was last seen, at `stamp` (s), smoothed in size.
     velocity (2,): of the box's centre, pixels per second. state: the lifter's memory.
-    sure: s, when it was last beyond doubt that somebody is there.
-    sure_side: pixels of the box's longer side when that was last seen; infinite: never until now.
+    doubted: whether where it was last seen there may be nobody.
+    sure: s, since when there are doubts: when it was last beyond doubt that somebody is there, or
+    the first doubtful frame after a pause, in which nobody could be seen.
+    sure_side: pixels of the box's longer side when last beyond doubt; infinite: never until now.
     """
 
     id: str
@@ -52,11 +54,7 @@ class Track:
     velocity: FloatArray
     sure: float
     sure_side: float = math.inf
-
-    @property
-    def doubted(self) -> bool:
-        """Whether where it was last seen there may be nobody."""
-        return self.sure < self.stamp
+    doubted: bool = False
 
     def box_at(self, stamp: float) -> FloatArray:
         """Where the box should be by now, grown by what the motion leaves uncertain."""
@@ -71,9 +69,11 @@ class Track:
     ) -> Track:
         """The track after its person was seen in `box`; `sure`: beyond doubt."""
         interval = stamp - self.stamp
-        last_sure, side = (stamp, longer_side(box)) if sure else (self.sure, self.sure_side)
-        if not 0 < interval <= max_gap:
-            return Track(self.id, box, stamp, state, np.zeros(2), last_sure, side)
+        paused = not 0 < interval <= max_gap
+        since = stamp if sure or (paused and not self.doubted) else self.sure
+        side = longer_side(box) if sure else self.sure_side
+        if paused:
+            return Track(self.id, box, stamp, state, np.zeros(2), since, side, not sure)
         centre, size = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
         old_centre, old_size = (self.box[:2] + self.box[2:]) / 2, self.box[2:] - self.box[:2]
         time = np.where(size > old_size, _GROW_TIME, _SHRINK_TIME)
@@ -86,8 +86,9 @@ class Track:
             stamp=stamp,
             state=state,
             velocity=self.velocity + share * (measured - self.velocity),
-            sure=last_sure,
+            sure=since,
             sure_side=side,
+            doubted=not sure,
         )
 
 
@@ -256,7 +257,7 @@ def _findings(
 
 def _found(track: Track, box: FloatArray) -> Track:
     """A track whose person the finder sees in `box`: up to its last frame beyond doubt."""
-    return replace(track, box=box, velocity=np.zeros(2), sure=track.stamp)
+    return replace(track, box=box, velocity=np.zeros(2), sure=track.stamp, doubted=False)
 
 
 def _where_due(tracks: Sequence[Track], stamp: float) -> list[Candidate]:

@@ -283,6 +283,30 @@ def test_a_gap_empties_the_past_but_keeps_the_name():
     assert (estimate.model.saliency == 0).all()
 
 
+@pytest.mark.parametrize("interval", [0.4, 0.6, 1.0])
+def test_however_slow_the_stream_a_person_stays_while_the_finder_sees_one(interval):
+    estimate = estimator()
+    image = picture(person(80, 100))
+    estimate.step(image, 0.0)
+    estimate.model.doubting = True
+    for i in range(1, 6):
+        assert states(estimate.step(image, i * interval)) == [("p1", OK)]
+    estimate.model.lost = True
+    ended = [states(estimate.step(image, i * interval)) for i in range(6, 10)]
+    assert ended[-1] == []
+    assert [("p1", TERMINATE)] in ended
+
+
+def test_a_doubtful_frame_after_a_gap_ends_nobody():
+    estimate = estimator()
+    image = picture(person(80, 100))
+    for i in range(4):
+        estimate.step(image, i * FRAME)
+    estimate.model.doubting = True
+    for i in range(4):
+        assert states(estimate.step(image, 1.0 + i * FRAME)) == [("p1", OK)]
+
+
 def test_what_counts_as_a_gap_can_be_set():
     estimate = estimator(max_gap=0.2)
     for stamp, past in ((0.0, 0), (0.15, 1), (0.4, 0), (0.5, 1)):

@@ -136,7 +136,7 @@ def test_poses_on_top_of_each_other_are_one_person():
 def doubted(box, name="p1"):
     """A track seen at 1 s, when somebody had last been there beyond doubt at 0.9 s."""
     one = track(box, name=name)
-    return Track(one.id, one.box, one.stamp, one.state, one.velocity, 0.9)
+    return Track(one.id, one.box, one.stamp, one.state, one.velocity, 0.9, doubted=True)
 
 
 def test_in_doubt_the_box_that_the_finder_sees_near_is_looked_at():

@@ -31,6 +31,8 @@ ASSUMED_FIELD_OF_VIEW_DEG = 60.0
 ROUND_TRIP_PX = 0.5  # a point that does not come back within this has no counterpart
 _CLOSE_PX = 0.01  # nearer than this what OpenCV's iteration finds is good enough
 _NEWTON_STEPS = 12
+_WAY_STEPS = 12  # from the middle of the image to a point
+_ROUNDING = 1e-9  # focal lengths
 _NEWTON_REACH = 0.25  # focal lengths, at most, that one step goes
 _MIN_RAY_DEPTH = 0.1  # rays further than 84 degrees off the box's centre are taken as that far
 # Where x and y of the middles of a box's edges stand in x0 y0 x1 y1 and its centre's x y.
@@ -80,7 +82,11 @@ class Camera:
         D = None if self.D is None else np.array(self.D, dtype=np.float64).ravel()
         if D is not None and not np.isfinite(D).all():
             raise ValueError(f"D holds values that are not finite: {D.tolist()}")
-        if D is not None and D.any():
+        if D is not None and D.size and not D.any():
+            # However many zeros there are: drivers fill up. An equidistant lens bends rays even
+            # with zero coefficients; no other model does.
+            D = np.zeros(4) if self.distortion_model == "equidistant" else None
+        if D is not None and D.size:
             if self.distortion_model not in DISTORTION_LENGTHS:
                 raise ValueError(
                     f"distortion_model is {self.distortion_model!r}, expected one of "
@@ -93,8 +99,7 @@ class Camera:
                     f"for {self.distortion_model}"
                 )
             D.setflags(write=False)
-        # An equidistant lens bends rays even with zero coefficients; no other model does.
-        elif D is None or D.size == 0 or self.distortion_model != "equidistant":
+        else:
             D = None
         K.setflags(write=False)
         object.__setattr__(self, "K", K)
@@ -200,14 +205,25 @@ class Camera:
         left = np.abs(self._to_image(moved) - points).max(axis=1) > _CLOSE_PX
         if left.any():
             moved[left] = self._solved(points[left])
-        return moved
+        return np.where(self._folded(moved)[:, None], np.nan, moved)
+
+    def _folded(self, moved: FloatArray) -> npt.NDArray[np.bool_]:
+        """(N,) of pinhole pixels (N, 2), whether they lie where the lens bends rays back.
+
+        There the model means nothing, and the image shows something else.
+        """
+        centre, focal = self.K[:2, 2], self.K[[0, 1], [0, 1]]
+        share = np.linspace(0, 1, _WAY_STEPS)[:, None, None]
+        way = self._to_image((centre + share * (moved - centre)).reshape(-1, 2)) - centre
+        away = np.linalg.norm(way / focal, axis=-1).reshape(_WAY_STEPS, -1)
+        return np.asarray((np.diff(away, axis=0) < -_ROUNDING).any(axis=0))
 
     def _solved(self, points: FloatArray) -> FloatArray:
         """By Newton's method what OpenCV's iteration misses; NaN where there is nothing.
 
         That one swings between two places where a strong lens bends most, though it can be undone.
         """
-        centre, focal = self.K[:2, 2], self.K[[0, 1], [0, 1]]
+        focal = self.K[[0, 1], [0, 1]]
         moved = points.copy()
         with np.errstate(all="ignore"):
             for _ in range(_NEWTON_STEPS):
@@ -218,11 +234,6 @@ class Camera:
                 )
                 step = np.stack([d * x - c * y, a * y - b * x], axis=1) / (a * d - b * c)[:, None]
                 moved -= np.clip(step, -_NEWTON_REACH * focal, _NEWTON_REACH * focal)
-            # Farther out than where the lens bends rays back the model means nothing.
-            share = np.linspace(0, 1, _NEWTON_STEPS)[:, None, None]
-            way = self._to_image((centre + share * (moved - centre)).reshape(-1, 2)) - centre
-            away = np.linalg.norm(way / focal, axis=-1).reshape(len(share), -1)
-            moved[(np.diff(away, axis=0) <= 0).any(axis=0)] = np.nan
             return _where_near(self._to_image(moved), points, moved)
 
     def _to_pinhole(self, points: FloatArray) -> FloatArray:

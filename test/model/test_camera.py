@@ -81,6 +81,31 @@ def test_where_a_lens_folds_the_picture_nothing_is_made_up():
     assert np.isnan(lens.undistort([130 + 200 * 0.9, 128])).all()
 
 
+def test_beyond_the_fold_nothing_is_made_up_where_the_picture_widens_again_either():
+    """The cubic term lets this lens' rays turn outwards once more, where the iteration ends."""
+    k1, k2, k3 = -0.414, -0.023, 0.022
+    K = np.array([[300.0, 0, 319.5], [0, 300, 239.5], [0, 0, 1]])
+    lens = Camera(K, 640, 480, np.array([k1, k2, 0, 0, k3]))
+    turning = np.roots([7 * k3, 5 * k2, 3 * k1, 1])
+    fold = np.sqrt(turning[(turning.imag == 0) & (turning.real > 0)].real.min())
+    edge = 300 * fold * (1 + k1 * fold**2 + k2 * fold**4 + k3 * fold**6)
+    points = np.stack(np.meshgrid(np.arange(0, 640, 20.0), np.arange(0, 480, 20.0)), axis=-1)
+    away = np.linalg.norm(points - K[:2, 2], axis=-1)
+    straight = lens.undistort(points)
+    assert np.isnan(straight[away > edge + 1]).all()
+    radius = np.linalg.norm(straight[away < edge - 1] - K[:2, 2], axis=-1) / 300
+    assert (radius < fold).all()
+    np.testing.assert_array_equal(lens.undistort(K[:2, 2]), K[:2, 2])
+
+
+@pytest.mark.parametrize("count", [4, 5, 8])
+def test_an_equidistant_lens_may_come_with_any_number_of_zeros(count):
+    lens = Camera(K, 640, 480, np.zeros(count), "equidistant")
+    plain = Camera(K, 640, 480, np.zeros(4), "equidistant")
+    np.testing.assert_array_equal(lens.undistort([50.0, 60]), plain.undistort([50.0, 60]))
+    assert not np.array_equal(lens.undistort([50.0, 60]), [50, 60])
+
+
 @pytest.mark.parametrize("empty", [None, [], [0, 0, 0, 0, 0]])
 def test_without_distortion_points_pass_through(empty):
     lens = Camera(K, 640, 480, empty)

@@ -59,7 +59,7 @@ def plausible_spans(joints: npt.ArrayLike, fps: float) -> list[tuple[int, int]]:
     travel = np.nan_to_num(np.linalg.norm(np.diff(pelvis[:, 0], axis=0), axis=-1))
     faults = np.flatnonzero((step * fps > MAX_JOINT_SPEED) | (travel * fps > MAX_PELVIS_SPEED))
     usable = np.ones(len(joints), dtype=bool)
-    margin = round(_SMEARED * fps)
+    margin = max(round(_SMEARED * fps), 1)  # of few frames a second one at either side
     for fault in faults:  # between the frames `fault` and `fault` + 1
         usable[max(0, fault + 1 - margin) : fault + 1 + margin] = False
     edges = np.flatnonzero(np.diff(np.concatenate([[False], usable, [False]])))

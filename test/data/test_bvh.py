@@ -144,6 +144,13 @@ def test_nothing_faster_than_a_person_is_left():
     assert plausible_spans(motion, 60) == [(0, 120)]
 
 
+@pytest.mark.parametrize("fps", [8, 10])
+def test_however_few_the_frames_a_jump_ends_a_span(fps):
+    motion = walking(60, speed=0.01)
+    motion[30:] += 5.0
+    assert plausible_spans(motion, fps) == [(0, 29), (31, 60)]
+
+
 def test_a_leap_of_the_whole_body_ends_a_span():
     motion = walking(100)
     motion[:20] += 1.0

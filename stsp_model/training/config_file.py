@@ -46,12 +46,15 @@ def load_config(
     path = CONFIGS / f"{preset}_{stage}.yaml" if path is None else Path(path)
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        for change in changes:
-            _apply(values, change, yaml.safe_load)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is no YAML: {error}") from None
+    try:
+        for change in changes:
+            _apply(values, change, yaml.safe_load)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{change!r} has a value that is no YAML: {error}") from None
     try:
         config: Any = build(_TYPES[stage], values)
     except ConfigError as error:

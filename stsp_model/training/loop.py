@@ -56,13 +56,15 @@ class Run:
         config: of the stage.
         stage: what to train.
         out: the folder of its checkpoint, weights and logs.
-        data: what it learns from, "FORMAT:PATH" each: a run goes on only with the same.
+        data, select: what it learns from and what was named to select by, "FORMAT:PATH" each: a
+            run goes on only with the same.
     """
 
     config: StageConfig
     stage: Stage
     out: Path
     data: tuple[str, ...]
+    select: tuple[str, ...] = ()
 
 
 def learning_rate(settings: Optimisation, step: int, total: int, reductions: int) -> float:
@@ -88,7 +90,7 @@ def train(
 
     Returns:
         the scores before the first epoch and after each, "epoch" and "loss" among them. The best
-        averaged weights lie in `run.out`.
+        averaged weights lie in `run.out`, if those of any epoch were better than the first.
 
     Raises:
         ConfigError: if there is nothing to resume from, or something already.
@@ -125,7 +127,7 @@ class _Trainer:
         self.losses: Any
         self.optimiser: Any
         self.losses, self.optimiser = self.fabric.setup(self.stage.losses, optimiser)
-        self.identity = identity(run.config, list(run.data))
+        self.identity = identity(run.config, list(run.data), list(run.select))
         self.progress = Progress()
 
     def train(self, resume: bool) -> list[dict[str, float]]:
@@ -177,6 +179,7 @@ class _Trainer:
 
     def _load(self) -> None:
         self.progress, content = load_checkpoint(self.run.out, self.identity)
+        self.model.note, self.model.trained = content["note"], content["trained"]
         self.model.load_state_dict(content["network"])
         self.average.network.load_state_dict(content["average"])
         self.optimiser.load_state_dict(content["optimiser"])
@@ -188,7 +191,7 @@ class _Trainer:
             self.run.out,
             self.identity,
             self.progress,
-            self.model.state_dict(),
+            self.model,
             self.average.network.state_dict(),
             self.optimiser.state_dict(),
         )

@@ -11,7 +11,7 @@ import torch
 from lightning_fabric import Fabric
 from torch.utils.data import DataLoader, Dataset
 
-from stsp_model.training.config import Optimisation
+from stsp_model.training.config import ConfigError, Optimisation
 from stsp_model.training.stage import Batches
 
 
@@ -23,11 +23,19 @@ def make_fabric(device: str) -> Fabric:
 
     Args:
         device: "auto", "cpu" or "cuda".
+
+    Raises:
+        ConfigError: if there is no such device.
     """
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     # Fabric's hints, such as to use more workers, are not for the user of a command.
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "device is 'cuda', but PyTorch sees no GPU here: install its build for CUDA and the "
+            "driver, or take --device cpu"
+        )
     fabric = Fabric(
         accelerator=device,
         devices=here if processes > 1 else 1,

@@ -11,12 +11,13 @@ from stsp_model.network import PRESETS, Preset, STSPNet
 from stsp_model.training.config import EPEConfig, FinderConfig
 from stsp_model.training.config_3d import LiftConfig, StageConfig
 from stsp_model.training.config_file import load_config
-from stsp_model.training.loop import Run, train
+from stsp_model.training.loop import HISTORY, Run, TrainingError, train
 from stsp_model.training.stage import Stage
 from stsp_model.training.stage_epe import epe_stage
 from stsp_model.training.stage_finder import finder_stage
 from stsp_model.training.stage_finetune import finetune_stage
 from stsp_model.training.stage_lift import lift_stage
+from stsp_model.training.state import BEST
 
 
 def run_stage(
@@ -49,11 +50,17 @@ def run_stage(
 
     Raises:
         DataError, ConfigError, ValueError, FileNotFoundError: for what cannot be used, named.
-        TrainingError: if the loss is no longer finite.
+        TrainingError: if the loss is no longer finite, or no epoch was better than the start.
     """
     config = load_config(preset, stage, config_file, changes)
     model = initial_model(PRESETS[preset], config, weights)
-    return train_stage(model, config, data, out, select, resume=resume, device=device)
+    history = train_stage(model, config, data, out, select, resume=resume, device=device)
+    if not (Path(out) / BEST).exists():
+        raise TrainingError(
+            f"no epoch was better than the weights it began with, so no {BEST} was written; the "
+            f"scores stand in {Path(out) / HISTORY}"
+        )
+    return history
 
 
 def initial_model(
@@ -77,7 +84,7 @@ def train_stage(
 ) -> list[dict[str, float]]:
     """`run_stage` with a network and a configuration at hand."""
     stage = make_stage(model, config, data, select)
-    run = Run(config, stage, Path(out), tuple(data))
+    run = Run(config, stage, Path(out), tuple(data), tuple(select))
     return train(model, run, resume=resume, device=device)
 
 

@@ -19,7 +19,7 @@ from stsp_model.training.config_3d import StageConfig
 
 CHECKPOINT = "last.ckpt"
 BEST = "best.safetensors"
-_VERSION = 1
+_VERSION = 2
 # What may change between two parts of a run without changing its result.
 _FREE = ("workers", "checkpoint_steps")
 
@@ -66,14 +66,14 @@ class Average:
                 old.copy_(new[name])
 
 
-def identity(config: StageConfig, data: Any) -> str:
+def identity(config: StageConfig, data: Any, select: Any) -> str:
     """What must not change within a run, as text."""
     values = asdict(config)
     # How long training may last makes no difference to any step but in the cosine's.
     lasting = ("epochs",) if config.optimisation.schedule == "plateau" else ()
     for name in (*_FREE, *lasting):
         del values["optimisation"][name]
-    return json.dumps({"config": values, "data": data}, sort_keys=True)
+    return json.dumps({"config": values, "data": data, "select": select}, sort_keys=True)
 
 
 @contextlib.contextmanager
@@ -94,16 +94,18 @@ def save_checkpoint(
     folder: Path,
     run: str,
     progress: Progress,
-    network: dict[str, Tensor],
+    network: STSPNet,
     average: dict[str, Tensor],
     optimiser: dict[str, Any],
 ) -> None:
-    """Write the checkpoint of a run; `run` is its `identity`."""
+    """Write the checkpoint of a run; `run` is its `identity`, `network` as it is now."""
     content = {
         "version": _VERSION,
         "run": run,
         "progress": asdict(progress),
-        "network": network,
+        "network": network.state_dict(),
+        "note": network.note,
+        "trained": network.trained,
         "average": average,
         "optimiser": optimiser,
     }
@@ -113,6 +115,8 @@ def save_checkpoint(
 
 def load_checkpoint(folder: Path, run: str) -> tuple[Progress, dict[str, Any]]:
     """The progress of a run and its weights: "network", "average", "optimiser".
+
+    "note" and "trained" are those of the network that the run began with.
 
     Raises:
         ConfigError: if there is none, it is damaged, or it is of another run.

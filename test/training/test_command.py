@@ -27,6 +27,7 @@ def train(out, *arguments, stage="epe"):
         (["--data", "pictures:here"], "this stage takes lsp, lspet, coco, not 'pictures'"),
         (["--data", "lspet:x", "--config", "none.yaml"], "none.yaml cannot be read"),
         (["--data", "lspet:x", "--set", "optimisation.epochs=0"], "epochs is 0"),
+        (["--data", "lspet:x", "--set", "optimisation.epochs=["], "epochs=[' has a value that is"),
         (["--data", "lspet:x", "--weights", "none.safetensors"], "none.safetensors"),
     ],
 )
@@ -36,6 +37,21 @@ def test_mistakes_are_told_without_a_traceback(tmp_path, capsys, arguments, reas
     assert told.startswith("stsp train: ")
     assert reason in told
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_told(tmp_path, capsys, cmu):
+    out = tmp_path / "out"
+    arguments = ["--stage", "lift", "--data", cmu, "--out", str(out), "--device", "cuda"]
+    assert main(["train", *arguments]) == 1
+    assert "PyTorch sees no GPU here" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_run_without_a_better_epoch_says_that_it_wrote_no_weights(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(run, "train_stage", lambda *_, **__: [{"epoch": 0, "mpjpe_mm": 80.0}])
+    assert train(tmp_path, "--data", "lspet:x") == 1
+    assert "no epoch was better" in capsys.readouterr().err
 
 
 def test_a_missing_extra_is_named(tmp_path, capsys, monkeypatch):

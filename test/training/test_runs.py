@@ -15,11 +15,12 @@ import pytest
 import torch
 from minisets import short_epe, short_lift
 
+from stsp_model.checkpoint import load_model
 from stsp_model.network import STSPNet
 from stsp_model.training import loop
 from stsp_model.training.config import ConfigError
 from stsp_model.training.run import train_stage
-from stsp_model.training.state import CHECKPOINT
+from stsp_model.training.state import BEST, CHECKPOINT
 
 HERE = Path(__file__).parent
 PATH = os.pathsep.join([str(HERE), *sys.path])
@@ -139,6 +140,25 @@ def test_a_run_can_be_made_longer_unless_its_schedule_knows_the_end(tmp_path, cm
     begin(1, "cosine", tmp_path / "c", False)
     with pytest.raises(ConfigError, match="epochs"):
         begin(2, "cosine", tmp_path / "c", True)
+
+
+def test_who_a_network_is_survives_a_stop(tmp_path, cmu):
+    began = STSPNet(minisets.TINY)
+    began.note, began.trained = "finder: a\nepe: b\nlift: c", True
+    config = minisets.lift_config(epochs=1, steps_per_epoch=20)
+    train_stage(began, config, [cmu], tmp_path, device="cpu")
+    longer = minisets.lift_config(epochs=3, steps_per_epoch=20)
+    train_stage(STSPNet(minisets.TINY), longer, [cmu], tmp_path, resume=True, device="cpu")
+    best = load_model(tmp_path / BEST, preset=minisets.TINY)
+    assert best.trained
+    assert best.note.split("\n")[:-1] == ["finder: a", "epe: b", "lift: c"]
+
+
+def test_a_run_goes_on_with_the_selection_it_began_with(tmp_path, cmu):
+    config = minisets.lift_config(epochs=1, steps_per_epoch=20)
+    train_stage(STSPNet(minisets.TINY), config, [cmu], tmp_path, [cmu], device="cpu")
+    with pytest.raises(ConfigError, match="select"):
+        train_stage(STSPNet(minisets.TINY), config, [cmu], tmp_path, resume=True, device="cpu")
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path, cmu):

@@ -24,10 +24,12 @@ def show(options: argparse.Namespace) -> int:
     name, path = options.data.partition(":")[0], Path(options.data.partition(":")[2])
     out = options.out or Path("out/data") / f"{name}_{path.name.split('.')[0] or 'set'}.png"
     try:
+        if not cv2.haveImageWriter(str(out)):
+            raise DataError(f"{out} cannot be written; expected a .png or .jpg")
         picture = sheet(options.data, options.count, options.split)
         out.parent.mkdir(parents=True, exist_ok=True)
         if not cv2.imwrite(str(out), picture):
-            raise DataError(f"{out} cannot be written; expected a .png or .jpg")
+            raise DataError(f"{out} cannot be written")
     except (DataError, SourceError, BagError, OSError, cv2.error) as error:
         print(f"stsp data show: {error}", file=sys.stderr)
         return 1

@@ -100,6 +100,8 @@ def _evaluated(options: argparse.Namespace, method: Method) -> Outcome:
     from stsp_model.evaluation.run import evaluate_images, evaluate_motions, evaluate_video
     from stsp_model.evaluation.video import bags, rendered
 
+    if options.seed < 0:
+        raise DataError(f"seed is {options.seed}, expected 0 or more")
     format, path = split_spec(options.data)
     given = options.subject_height == "given"
     if format == BAG:

@@ -143,11 +143,16 @@ def evaluate_video(footage: Iterable[video.Footage], method: Method, height_give
         elif method.predictions is None:
             predictions |= {p.name: Prediction(p.joints, p.joints_2d) for p in one.people}
     _check_names(tuple(person.name for person in people), predictions)
-    takes = [p.take(predictions.get(p.name, Prediction())) for p in people]
-    in_3d, found = _scored_3d(takes), {AS_FOUND: video.detections(people, predictions)}
+    found = {AS_FOUND: video.detections(people, predictions)}
     in_2d = pck.score(found[AS_FOUND])
-    texts = [text_2d({AS_FOUND: in_2d}), text_3d(in_3d)]
-    values = {"2d": {_key(AS_FOUND): asdict(in_2d)}, "3d": asdict(in_3d)}
+    texts = [text_2d({AS_FOUND: in_2d})]
+    values: dict[str, Any] = {"2d": {_key(AS_FOUND): asdict(in_2d)}}
+    takes: list[scores.Take] = []
+    if not predictions or any(one.joints is not None for one in predictions.values()):
+        takes = [p.take(predictions.get(p.name, Prediction())) for p in people]
+        in_3d = _scored_3d(takes)
+        texts.append(text_3d(in_3d))
+        values["3d"] = asdict(in_3d)
     if network is not None:  # a file of poses has no ids, and none of nobody
         texts.append(text_following(following))
         values["following"] = asdict(following)

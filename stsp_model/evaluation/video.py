@@ -58,16 +58,19 @@ class Person:
     visible: BoolArray
     height: float
 
+    def check(self, values: FloatArray) -> None:
+        """Raise DataError if predicted values, a row per frame, are of other frames."""
+        if len(values) != len(self.stamps):
+            raise DataError(
+                f"the prediction for {self.name} has {len(values)} frames, not {len(self.stamps)}"
+            )
+
     def take(self, prediction: Prediction) -> Take:
         """Beside what a method made of it. Raises DataError if that has other frames."""
-        frames = len(self.stamps)
         joints = np.full_like(self.joints, np.nan)
         if prediction.joints is not None:
             joints = prediction.joints
-        if len(joints) != frames:
-            raise DataError(
-                f"the prediction for {self.name} has {len(joints)} frames, not {frames}"
-            )
+        self.check(joints)
         asked = self.visible.sum(axis=1) >= MIN_VISIBLE
         target = np.where(asked[:, None, None], self.joints, np.nan)
         return Take(
@@ -398,22 +401,26 @@ def nearest_pairs(
 
 
 def detections(people: Sequence[Person], predictions: Mapping[str, Prediction]) -> Detections:
-    """The 2D joints of videos beside the truth, a row per person and frame."""
+    """The 2D joints of videos beside the truth, a row per person and frame.
 
-    def found(field: str, like: Sequence[FloatArray]) -> FloatArray:
-        values = [getattr(predictions.get(person.name, Prediction()), field) for person in people]
-        return np.concatenate(
-            [
-                np.full(one.shape, np.nan) if value is None else value
-                for value, one in zip(values, like, strict=True)
-            ]
-        )
+    Raises DataError if a prediction has other frames.
+    """
+
+    def found(field: str, shape: tuple[int, ...]) -> FloatArray:
+        rows = []
+        for person in people:
+            values = getattr(predictions.get(person.name), field, None)
+            if values is None:
+                values = np.full((len(person.stamps), *shape), np.nan)
+            person.check(values)
+            rows.append(values)
+        return np.concatenate(rows)
 
     target = [person.joints_2d for person in people]
     return Detections(
         tuple(f"{person.name}/{i}" for person in people for i in range(len(person.stamps))),
-        found("joints_2d", target),
-        found("confidence_2d", [one[..., 0] for one in target]),
+        found("joints_2d", (JOINT_COUNT, 2)),
+        found("confidence_2d", (JOINT_COUNT,)),
         np.concatenate(target),
         np.concatenate([person.visible for person in people]),
     )

@@ -72,13 +72,20 @@ def calibrate_keypoints(network: STSPNet, selection: ImagePoses) -> None:
     """Set `epe.calibration`, so that a confidence is the chance of being right by PCK@0.2.
 
     On the visible joints of images, half of them within boxes that are a little off, as those of
-    the finder and of a track are.
+    the finder and of a track are. Where no joint counts all is left as it is, with a warning.
     """
     calibration = network.epe.calibration
+    before = calibration.clone()
     calibration.copy_(torch.tensor([0.0, 1.0]))  # so that the confidence is the mass itself
     claims = [claims_2d(detect(network, selection, jitter)) for jitter in _JITTERS]
     mass = np.concatenate([claim.confidence for claim in claims])
     if not len(mass):
+        calibration.copy_(before)
+        warnings.warn(
+            "no image for selection has visible joints and a torso; confidences in 2D are not "
+            "calibrated anew",
+            stacklevel=2,
+        )
         return
     inputs = mass_logit(torch.from_numpy(mass)).numpy()[:, None]
     fitted = fit_logistic(inputs, np.concatenate([claim.right for claim in claims]))

@@ -14,6 +14,7 @@ import torch
 
 from stsp_model.checkpoint import load_model
 from stsp_model.crop import crop_box
+from stsp_model.data.errors import DataError
 from stsp_model.data.samples import BoolArray, FloatArray
 from stsp_model.evaluation.pck import ImagePoses
 from stsp_model.network import STSPNet, image_keypoints
@@ -180,8 +181,16 @@ def _with_times(fitted: Noise, scaled: FloatArray, bulk: BoolArray, stamps: Floa
     )
 
 
-def main(weights: str, spec: str) -> str:
-    """The noise of a keypoint module on the selection part of a data set, as YAML."""
+def main(weights: str = "", spec: str = "") -> str:
+    """The noise of a keypoint module on the selection part of a data set, as YAML.
+
+    Raises:
+        DataError, OSError, ValueError: what does not fit.
+    """
+    if not spec:
+        raise DataError(
+            f"the data are missing, expected WEIGHTS FORMAT:PATH of {', '.join(IMAGES)}"
+        )
     network = load_model(weights)
     config = load_config(network.preset.name, "lift")
     assert isinstance(config, LiftConfig)
@@ -196,4 +205,7 @@ def main(weights: str, spec: str) -> str:
 
 
 if __name__ == "__main__":
-    print(main(*sys.argv[1:]))
+    try:
+        print(main(*sys.argv[1:]))
+    except (DataError, OSError, ValueError) as error:
+        sys.exit(f"noise_fit: {error}")

@@ -222,6 +222,17 @@ def test_the_truth_of_videos_against_itself(format, tmp_path, capsys):
     scores = json.loads(file.read_text())
     assert scores["3d"]["average"]["mpjpe"] == pytest.approx(10)
     assert scores["2d"]["as_found"]["pck"] == 0
+    flat = {name: Prediction(joints_2d=p.joints_2d) for name, p in found.items()}
+    save_predictions(saved, flat)
+    assert run(capsys, *data, "--predictions", saved)[0] == 0
+    scores = json.loads(file.read_text())
+    assert scores["2d"]["as_found"]["pck"] == 100
+    assert "3d" not in scores
+    short = {name: Prediction(joints_2d=p.joints_2d[1:]) for name, p in found.items()}
+    save_predictions(saved, short)
+    code, _, err = run(capsys, *data, "--predictions", saved)
+    assert code == 1
+    assert "frames, not" in err
 
 
 @pytest.mark.parametrize(
@@ -241,6 +252,10 @@ def test_the_truth_of_videos_against_itself(format, tmp_path, capsys):
         (["--data", "bvh:{mocap}", "--split", "all", "--truth", "--views", "0"], "views is 0"),
         (["--data", "bvh:{mocap}", "--split", "all", "--truth", "--noise", "-1"], "noise is -1"),
         (["--data", "bvh:{mocap}", "--split", "all", "--truth", "--seed", "-1"], "seed is -1"),
+        (
+            ["--data", "lspet:{mocap}", "--split", "selection", "--jitter", "--seed", "-1"],
+            "seed is",
+        ),
         (["--data", "bvh:{mocap}", "--split", "all", "--truth", "--detector", "x"], "noise model"),
         (
             ["--data", "bvh:{mocap}", "--split", "all", "--truth", "--reliability", "r.png"],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import minisets
 import numpy as np
 import pytest
@@ -140,6 +142,16 @@ def test_a_network_that_finds_nobody_stays_as_it_was(monkeypatch):
         calibrate_chain(network, [filmed()])
     after = network.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+def test_images_that_tell_nothing_leave_the_calibration_as_it_was(lspet):
+    (selection,) = open_selection([], [lspet], IMAGES)
+    hidden = [replace(selection[i], visible=np.zeros(17, bool)) for i in range(len(selection))]
+    network = STSPNet(minisets.TINY).eval()
+    network.epe.calibration.copy_(torch.tensor([0.1, 0.8]))
+    with pytest.warns(UserWarning, match="not calibrated anew"):
+        calibrate_keypoints(network, hidden)
+    np.testing.assert_allclose(network.epe.calibration, [0.1, 0.8])
 
 
 def test_a_file_of_weights_is_calibrated_anew(tmp_path, lspet, films, monkeypatch):

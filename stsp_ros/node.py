@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -74,6 +75,9 @@ class PoseNode(LifecycleNode):
         self._stop_timeout = STOP_TIMEOUT
         self._inputs = Inputs(self, self._on_frame, self._on_camera_info, self._on_region)
 
+        # rclpy raises where a transition does not fit the state, and that would end the process.
+        changing = self._service_change_state
+        changing.callback = partial(self._change_or_refuse, changing.callback)
         self.add_on_set_parameters_callback(self._check_parameters)
         # Values are set only after the callback above, and Humble has none for afterwards.
         self._parameters_changed = self.create_guard_condition(self._apply_parameters)
@@ -118,6 +122,22 @@ class PoseNode(LifecycleNode):
 
         self._finalized = True
         return self._transition("shutdown", shut_down)
+
+    def _change_or_refuse(
+        self,
+        change: Callable[[ChangeState.Request, ChangeState.Response], ChangeState.Response],
+        request: ChangeState.Request,
+        response: ChangeState.Response,
+    ) -> ChangeState.Response:
+        try:
+            return change(request, response)
+        except RuntimeError as error:
+            wanted = request.transition.label or request.transition.id
+            self.get_logger().warning(
+                f"transition {wanted} refused while {self.state_name}: {error}"
+            )
+            response.success = False
+            return response
 
     def close(self, timeout: float) -> bool:
         """Shut down from any state; False when inference does not end within `timeout` s."""

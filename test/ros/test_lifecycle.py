@@ -112,6 +112,25 @@ def test_a_failed_activate_leaves_it_inactive(bench: Bench) -> None:
     assert "perhaps" in status.message
 
 
+@pytest.mark.parametrize("transition", [Transition.TRANSITION_CONFIGURE, 99])
+def test_a_transition_that_does_not_fit_the_state_is_refused(
+    bench: Bench, capfd: pytest.CaptureFixture[str], transition: int
+) -> None:
+    bench.start()
+    bench.peer.greet()
+    assert not bench.peer.change_state(transition)
+    assert f"transition {transition} refused while active" in capfd.readouterr().err
+    assert bench.peer.state() == "active"
+    bench.peer.greet()  # it goes on
+
+
+def test_a_second_shutdown_is_refused(bench: Bench) -> None:
+    bench.start(autostart=False)
+    assert bench.peer.change_state(Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
+    assert not bench.peer.change_state(Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
+    assert bench.peer.state() == "finalized"
+
+
 def test_deactivating_finishes_the_image_at_work(bench: Bench) -> None:
     fake = FakeEstimator()
     bench.start(fake)

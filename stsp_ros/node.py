@@ -174,7 +174,8 @@ class PoseNode(LifecycleNode):
 
     def _configure(self) -> None:
         began = time.monotonic()
-        settings = self._settings
+        # Parameters may have been set just now, and the guard condition not have had its turn yet.
+        settings = self._settings = read(self)
         self.get_logger().info(f"loading model {settings.model} on device {settings.device}")
         estimator = self._estimator_factory(settings)
         self._outputs = Outputs.create(self)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
 
@@ -117,6 +119,38 @@ def test_the_model_of_an_unconfigured_node_is_the_one_loaded_next(bench: Bench) 
     assert bench.peer.set_parameter("model", "base").successful
     assert bench.peer.change_state(Transition.TRANSITION_CONFIGURE)
     assert models == ["base"]
+
+
+def test_a_model_set_just_before_configuring_is_the_one_loaded(bench: Bench) -> None:
+    models: list[str] = []
+
+    def factory(settings: Settings) -> FakeEstimator:
+        models.append(settings.model)
+        return FakeEstimator()
+
+    node = bench.start(factory, autostart=False)
+    peer = bench.peer
+    # The clients are connected now.
+    assert peer.set_parameter("model", "edge").successful
+    assert not peer.change_state(Transition.TRANSITION_ACTIVATE)
+    busy, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        timer.cancel()
+        busy.set()
+        go_on.wait(30)
+
+    timer = node.create_timer(0.01, hold)
+    assert busy.wait(30)
+    with ThreadPoolExecutor() as callers:  # both requests are there when the node looks again
+        changed = callers.submit(peer.set_parameter, "model", "base")
+        configured = callers.submit(peer.change_state, Transition.TRANSITION_CONFIGURE)
+        time.sleep(0.3)
+        go_on.set()
+        assert changed.result().successful
+        assert configured.result()
+    assert models == ["base"]
+    bench.peer.status(lambda values, _: values.get("model") == "base, trained")
 
 
 def test_calls_are_answered_while_inference_goes_on(bench: Bench) -> None:

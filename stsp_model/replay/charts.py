@@ -241,19 +241,19 @@ def _outcomes(record: Record) -> list[Any]:
     go = plotly("graph_objects")
     time = elapsed(record)
     # Half a period on, lest 29 and 31 be counted where stamps lie on the seconds, more or less.
-    second = np.floor(time + period(record) / 2).astype(int)
-    length = int(second[-1]) + 1 if len(second) else 1
+    # Seconds without images have no bars: a clock that is set may leave years of them.
+    second, place = np.unique(np.floor(time + period(record) / 2), return_inverse=True)
     # The last second is seldom whole: its rate is that of the part which is there.
-    width = np.ones(length)
+    width = np.ones(len(second))
     if len(time):
         width[-1] = min(time[-1] + period(record) - second[-1], 1.0)
     traces = []
     for i, (name, colour) in enumerate(zip(OUTCOMES, _OUTCOMES, strict=True)):
-        count = np.bincount(second[record.outcome == i], minlength=length)
+        count = np.bincount(place[record.outcome == i], minlength=len(second))
         if count.any():
             traces.append(
                 go.Bar(
-                    x=np.arange(length) + width / 2,
+                    x=second + width / 2,
                     y=count / width,
                     width=width,
                     name=name,

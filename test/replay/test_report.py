@@ -125,6 +125,21 @@ def test_the_rate_of_a_last_second_that_is_cut_off_is_that_of_its_part(tmp_path:
     assert plotted(bars["x"]) == pytest.approx([0.5, 1.25], rel=1e-3)
 
 
+def test_a_jump_of_fifty_years_takes_no_more_room_than_a_pause(tmp_path: Path) -> None:
+    """As where a clock is set in the midst of a recording."""
+    sizes = []
+    for jump in (10, 50 * 365 * 86400):
+        record = figure(90, drops=0)
+        stamps = record.stamps + np.where(np.arange(90) >= 45, jump * 10**9, 0)
+        text = written(tmp_path, replace(record, stamps=stamps))
+        sizes.append(len(own(text)))
+        (bars,) = [t for t in data(text)["views"][0]["figure"]["data"] if t["type"] == "bar"]
+        assert plotted(bars["x"]) == pytest.approx([0.5, 1.5, jump + 1.5, jump + 2.5], abs=1e-3)
+        images = np.array(plotted(bars["y"])) * plotted(bars["width"])
+        assert images.tolist() == pytest.approx([30, 15, 15, 30], abs=1e-3)
+    assert sizes[1] < 1.01 * sizes[0]
+
+
 def test_without_truth_the_page_shows_what_can_be_known(tmp_path: Path) -> None:
     page = written(tmp_path, figure(90, truth=False, gap=(30, 59)))
     assert "<dd>unknown" in page

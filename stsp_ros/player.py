@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import math
 import signal
 import sys
@@ -30,13 +31,16 @@ from stsp_model.bag import BagError
 from stsp_model.sources import Frame, Source, SourceError, open_source
 from stsp_ros.conversions import image_message, jpeg_message
 
+_LOGGER = logging.getLogger(__name__)
 _SECOND = 1_000_000_000  # ns
 _QOS = QoSProfile(depth=5)  # reliable: a frame is sent again until it is there
 _PATIENCE = 1.0  # s after the images' subscriber; many take nothing but images
 _ACKNOWLEDGE_TIMEOUT = 10.0  # s
 _LONGEST = 1e6  # s that can be asked for
 _TICK = 10_000_000  # ns from one message on /clock to the next
-_LONE_FRAME_PAUSE = _SECOND // 30  # ns after which a frame without any other is played again
+_PAUSE = _SECOND // 30  # ns from one frame to the next where stamps do not tell
+# Stamps further back (ns) are no late frame's, and further ahead no pause's: a loop, a set clock.
+_LATE, _LONGEST_PAUSE = _SECOND // 2, 5 * _SECOND
 
 Item = TypeVar("Item")
 Messages: TypeAlias = "tuple[Image | CompressedImage, CameraInfo | None]"
@@ -104,19 +108,35 @@ def wait_for_subscribers(images: Publisher, others: Sequence[Publisher], timeout
         time.sleep(0.02)
 
 
+def jumps(before: int, stamp: int) -> bool:
+    """Whether a stamp (ns) says nothing of the time since the one before."""
+    return not -_LATE <= stamp - before <= _LONGEST_PAUSE
+
+
 def on_time(
     stamped: Iterator[tuple[int, Item]], rate: float = 1.0, not_before: float = 0.0
 ) -> Iterator[tuple[int, Item, float]]:
     """Each item when its stamp (ns) says, counted from the first, and by how many s it is late.
 
     Time passes `rate` times as fast; the first item waits for `not_before`, in seconds of
-    time.monotonic. The schedule is absolute on that clock, so delays do not add up.
+    time.monotonic. The schedule is absolute on that clock, so delays do not add up. Where stamps
+    jump back by more than 0.5 s the item comes 1/30 s after the one before, where they jump ahead
+    by more than 5 s it comes after 5 s, and time is counted from there; a warning says so.
     """
     began = 0.0
-    first: int | None = None
+    first = latest = None
     for stamp, item in stamped:
-        if first is None:
-            first, began = stamp, max(time.monotonic(), not_before)
+        if first is None or latest is None:
+            first, latest, began = stamp, stamp, max(time.monotonic(), not_before)
+        elif jumps(latest, stamp):
+            pause = _LONGEST_PAUSE if stamp > latest else _PAUSE
+            _LOGGER.warning(
+                "stamps jump from %.3f s to %.3f s: played on after %.2g s",
+                *(latest / _SECOND, stamp / _SECOND, pause / _SECOND / rate),
+            )
+            began += (latest - first + pause) / (rate * _SECOND)
+            first = latest = stamp
+        latest = max(latest, stamp)
         due = began + (stamp - first) / (rate * _SECOND)
         time.sleep(max(0.0, due - time.monotonic()))
         yield stamp, item, time.monotonic() - due
@@ -125,14 +145,18 @@ def on_time(
 def with_ticks(
     stamped: Iterator[tuple[int, Item]], period: int
 ) -> Iterator[tuple[int, Item | None]]:
-    """The same and, from each item to the next, times without one, `period` ns apart."""
+    """The same and, from each item to the next, times without one, `period` ns apart.
+
+    Where stamps jump there are none.
+    """
     last: int | None = None
     for stamp, item in stamped:
-        if last is not None:
-            for tick in range(last + period, stamp, period):
-                yield tick, None
+        if last is None or jumps(last, stamp):
+            last = stamp
+        for tick in range(last + period, stamp, period):
+            yield tick, None
         yield stamp, item
-        last = stamp if last is None else max(last, stamp)
+        last = max(last, stamp)
 
 
 def first_seconds(frames: Iterator[Frame], duration: float) -> Iterator[Frame]:
@@ -165,7 +189,9 @@ class _Publishers:
 
     @classmethod
     def create(cls, node: Node, compressed: bool, clock: bool) -> _Publishers:
-        kind, topic = (CompressedImage, "image/compressed") if compressed else (Image, "image")
+        kind, topic = Image, str(node.resolve_topic_name("image"))
+        if compressed:  # a remap of the image carries its JPEG sibling along, as a camera's does
+            kind, topic = CompressedImage, f"{topic}/compressed"
         return cls(
             images=node.create_publisher(kind, topic, _QOS),
             infos=node.create_publisher(CameraInfo, "camera_info", _QOS),
@@ -185,7 +211,7 @@ class _Lap:
     def pause(self) -> int:
         """ns until the next lap: as long as from the last frame but one to the last."""
         interval = self.stamps[-1] - self.stamps[-2] if len(self.stamps) > 1 else 0
-        return interval if interval > 0 else _LONE_FRAME_PAUSE
+        return interval if interval > 0 and not jumps(0, interval) else _PAUSE
 
 
 def _play_lap(
@@ -199,7 +225,8 @@ def _play_lap(
     offset, latest, now = 0, 0.0, 0
     for stamp, item, late in timed:
         if publishers.clocks is not None:
-            now = max(now, stamp)  # a late frame does not put the clock back
+            # A late frame does not put the clock back.
+            now = stamp if jumps(now, stamp) else max(now, stamp)
             publishers.clocks.publish(Clock(clock=time_message(now)))
         if item is None:
             continue
@@ -233,10 +260,10 @@ def play(
     """Publish the frames of `source` on `image` (and `camera_info` where it has one), in pace.
 
     `stamps` "original" keeps the source's; "now" shifts them all by the same amount, so that the
-    first is the present time. `transport` "compressed" publishes JPEG on `image/compressed`
-    instead. `rate` is how many times as fast, `duration` how many seconds of the source to play;
-    neither changes the intervals between stamps. With `clock`, the time of the source's stamps
-    ticks on `/clock`. Returns when every frame has been acknowledged.
+    first is the present time. `transport` "compressed" publishes JPEG on the resolved topic of
+    `image` + `/compressed` instead. `rate` is how many times as fast, `duration` how many seconds
+    of the source to play; neither changes the intervals between stamps. With `clock`, the time of
+    the source's stamps ticks on `/clock`. Returns when every frame has been acknowledged.
 
     With `loop` it does not return but starts again, as long after the last frame as that came
     after the one before, or once the source is open. Original stamps then jump back; those of
@@ -309,7 +336,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--transport",
         choices=("raw", "compressed"),
         default="raw",
-        help="publish `image` as it is (default), or as JPEG on `image/compressed`",
+        help="publish `image` as it is (default), or as JPEG on its topic + `/compressed`",
     )
     parser.add_argument(
         "--rate",

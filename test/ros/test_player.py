@@ -145,6 +145,22 @@ def test_compressed_images_are_jpeg_on_the_sibling_topic(bench: Bench, node: Nod
         assert stamp(message) == frame.stamp
 
 
+def test_a_remap_of_image_takes_compressed_along(bench: Bench, domain: int) -> None:
+    context = Context()
+    rclpy.init(context=context, domain_id=domain)
+    arguments = ["--ros-args", "-r", "image:=/front/color"]
+    node = rclpy.create_node(
+        "player", context=context, use_global_arguments=False, cli_args=arguments
+    )
+    heard = Heard(bench, CompressedImage, "front/color/compressed")
+    try:
+        play(node, head(open_source(SAMPLE)), transport="compressed")
+        heard.wait()
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown(context=context)
+
+
 def test_a_source_without_camera_info_publishes_none(bench: Bench, node: Node) -> None:
     heard = Heard(bench)
     frames = [
@@ -274,6 +290,23 @@ def test_with_a_clock_nodes_live_in_the_time_of_the_bag(bench: Bench, node: Node
     bench.peer.status(lambda values, _: "stamp to publication p50 (ms)" in values)
 
 
+def test_the_clock_jumps_back_with_the_stamps(bench: Bench, node: Node) -> None:
+    times: list[int] = []
+    bench.peer.listen(
+        ClockMessage, "/clock", lambda m: times.append(m.clock.sec * 10**9 + m.clock.nanosec)
+    )
+    heard = Heard(bench)
+    stamps = [10**9 * second + 20_000_000 * i for second in (9, 5) for i in range(COUNT // 2)]
+    laps = Laps(plain_frames(*stamps), count=1)
+    wait_for(lambda: node.count_subscribers("/clock"), "the listener to the clock")
+    play(node, laps.source(), clock=True)
+    heard.wait()
+    wait_for(lambda: times and times[-1] == stamps[-1], "the last frame's time")
+    back = times.index(stamps[COUNT // 2])
+    assert times[:back] == sorted(times[:back])
+    assert times[back:] == [stamps[COUNT // 2] + 10_000_000 * i for i in range(5)]
+
+
 class Clock:
     """Stands in for the module time: sleeping and working move it on."""
 
@@ -311,6 +344,40 @@ def test_the_schedule_is_absolute(
             assert late == pytest.approx(max(0.0, free - due), abs=1e-6)
             clock.now += work
             free = clock.now
+
+
+@pytest.mark.parametrize(
+    ("stamps", "expected", "warnings"),
+    [
+        ([100.0, 100.1, 104.9, 105.0], [0, 0.1, 4.9, 5.0], 0),  # a pause is waited out
+        ([100.0, 100.1, 3600.0, 3600.1], [0, 0.1, 5.1, 5.2], 1),
+        ([100.0, 100.1, 50.0, 50.1, 50.2], [0, 0.1, 0.1 + 1 / 30, 0.2 + 1 / 30, 0.3 + 1 / 30], 1),
+        ([100.0, 100.1, 99.8, 100.2], [0, 0.1, 0.1, 0.2], 0),  # a late frame
+    ],
+)
+@pytest.mark.parametrize("rate", [1.0, 2.0])
+def test_jumps_of_the_stamps_are_not_waited_out(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    stamps: list[float],
+    expected: list[float],
+    warnings: int,
+    rate: float,
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(player, "time", clock)
+    began = clock.now
+    stamped = ((round(1e9 * stamp), None) for stamp in stamps)
+    played = [clock.now - began for _ in on_time(stamped, rate)]
+    assert played == pytest.approx([seconds / rate for seconds in expected])
+    assert len(caplog.records) == warnings
+
+
+def test_ticks_leave_jumps_out() -> None:
+    second = 10**9
+    stamps = [9 * second, 3600 * second, 5 * second, 6 * second]
+    ticked = with_ticks(zip(stamps, stamps, strict=True), second // 2)
+    assert [time for time, _ in ticked] == [*stamps[:3], 5 * second + second // 2, stamps[3]]
 
 
 @given(st.lists(st.integers(0, 10**8), min_size=1, max_size=20), st.integers(10**6, 10**8))

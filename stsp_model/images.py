@@ -114,7 +114,12 @@ def decode_compressed(data: Any, format: str = "") -> Image:
     if not whole:
         raise ValueError(f"{name} image is cut off: its end is missing after {len(encoded)} bytes")
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
+    try:
+        image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
+    except cv2.error as error:  # of a size beyond all reason, say
+        raise ValueError(
+            f"{name} image of {len(encoded)} bytes does not decode: {error.err}"
+        ) from error
     if image is None:
         raise ValueError(f"{name} image of {len(encoded)} bytes does not decode")
     if "compressed rgb" in format:

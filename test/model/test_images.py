@@ -184,3 +184,11 @@ def test_a_damaged_png_is_refused() -> None:
     png[len(png) // 2] ^= 0xFF
     with pytest.raises(ValueError, match="does not decode"):
         decode_compressed(bytes(png))
+
+
+def test_a_size_beyond_all_reason_is_refused() -> None:
+    jpeg = bytearray(cv2.imencode(".jpg", smooth_image())[1].tobytes())
+    size = jpeg.index(b"\xff\xc0") + 5
+    jpeg[size : size + 4] = b"\xff\xdc\xff\xdc"  # 65500x65500
+    with pytest.raises(ValueError, match=r"JPEG image of .* does not decode: .*PIXELS"):
+        decode_compressed(bytes(jpeg))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import time
 
 import cv2
@@ -74,6 +75,20 @@ def test_a_truncated_jpeg_is_a_counted_drop(bench: Bench) -> None:
     publisher.publish(broken)
     status = bench.peer.status(lambda values, _: values.get("dropped: bad image") == "1")
     assert "cut off" in status.message
+    publisher.publish(a_compressed_image(21.0))
+    bench.peer.skeletons_at(21.0)
+
+
+def test_a_jpeg_of_a_size_beyond_all_reason_is_a_counted_drop(bench: Bench) -> None:
+    bench.start(image_transport="compressed")
+    publisher = bench.peer.camera_publisher(CompressedImage, "image/compressed")
+    bench.peer.greet(publisher, a_compressed_image(0.0))
+    huge = a_compressed_image(20.0)
+    size = bytes(huge.data).index(b"\xff\xc0") + 5
+    huge.data[size : size + 4] = array.array("B", b"\xff\xdc\xff\xdc")  # 65500x65500
+    publisher.publish(huge)
+    status = bench.peer.status(lambda values, _: values.get("dropped: bad image") == "1")
+    assert "does not decode" in status.message
     publisher.publish(a_compressed_image(21.0))
     bench.peer.skeletons_at(21.0)
 

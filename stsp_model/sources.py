@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -166,7 +167,8 @@ def bag_images(reader: BagReader, topic: str, info_topic: str | None) -> Iterato
 
 
 def _folder(path: Path) -> tuple[int, _Frames]:
-    files = sorted(f for f in path.iterdir() if f.suffix.lower() in _IMAGE_SUFFIXES)
+    images = (f for f in path.iterdir() if f.suffix.lower() in _IMAGE_SUFFIXES)
+    files = sorted(images, key=lambda file: _natural(file.name))
     if not files:
         raise SourceError(
             f"folder {path} is no bag (no metadata.yaml) and holds no {', '.join(_IMAGE_SUFFIXES)}"
@@ -174,12 +176,21 @@ def _folder(path: Path) -> tuple[int, _Frames]:
     return len(files), partial(_folder_frames, files)
 
 
+def _natural(name: str) -> tuple[list[str | int], str]:
+    """A key that sorts numbers within names by their value: frame_2 before frame_10."""
+    parts = re.split(r"([0-9]+)", name)  # text and numbers take turns, text first
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
+
+
 def _folder_frames(files: list[Path], start: int) -> Iterator[Frame]:
     for index, file in enumerate(files):
         stamp = FIRST_STAMP + round(index * _SECOND / FOLDER_RATE)
         if stamp < FIRST_STAMP + start:
             continue
-        image = cv2.imread(str(file), cv2.IMREAD_COLOR)
+        try:
+            image = cv2.imread(str(file), cv2.IMREAD_COLOR)
+        except cv2.error:  # of a size beyond all reason, say
+            image = None
         if image is None:
             _LOGGER.warning("%s is left out: it does not decode", file)
             continue

@@ -178,6 +178,29 @@ def test_a_folder_of_images_plays_in_the_order_of_names(tmp_path: Path) -> None:
     assert [f.stamp - FIRST_STAMP for f in frames] == [0, 33_333_333, 66_666_667]
 
 
+def test_numbers_in_a_folders_names_count_as_numbers(tmp_path: Path) -> None:
+    names = ["1.png", "2.png", "10.png", "a1b2.png", "a1b10.png", "a02b1.png", "a2b2.png"]
+    for value, name in enumerate(names):
+        (tmp_path / name).write_bytes(cv2.imencode(".png", grey(value))[1].tobytes())
+    frames = open_source(tmp_path).frames()
+    assert [int(frame.image[0, 0, 0]) for frame in frames] == list(range(len(names)))
+
+
+def test_an_undecodable_file_of_a_folder_is_left_out_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    huge = bytearray(cv2.imencode(".jpg", grey(10))[1].tobytes())
+    size = huge.index(b"\xff\xc0") + 5
+    huge[size : size + 4] = b"\xff\xdc\xff\xdc"  # 65500x65500
+    (tmp_path / "1.jpg").write_bytes(cv2.imencode(".jpg", grey(10))[1].tobytes())
+    (tmp_path / "2.jpg").write_bytes(huge)
+    (tmp_path / "3.jpg").write_bytes(b"no image")
+    with caplog.at_level(logging.WARNING):
+        assert len(list(open_source(tmp_path).frames())) == 1
+    assert "2.jpg is left out: it does not decode" in caplog.text
+    assert "3.jpg is left out: it does not decode" in caplog.text
+
+
 @pytest.mark.parametrize("kind", ["bag", "folder", "video"])
 def test_a_later_start_leaves_out_the_frames_before_it(
     tmp_path: Path, kind: str, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture

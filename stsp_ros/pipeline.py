@@ -93,6 +93,20 @@ class _View:
     settings: Settings
 
 
+def problem_with_region(region: Region | None, size: tuple[int, int] | None) -> str:
+    """Why a roi is ignored in images of this size (width, height in px), or an empty string."""
+    if region is None or size is None:
+        return ""
+    (x0, y0, x1, y1), (width, height) = region, size
+    if x0 < width - 0.5 and y0 < height - 0.5:  # where the outermost pixels end
+        return ""
+    return (
+        f"roi is ignored: its columns {x0 + 0.5:.0f} to {x1 - 0.5:.0f} and rows {y0 + 0.5:.0f} to "
+        f"{y1 - 0.5:.0f} lie beyond the image of {width}x{height}; send one in pixels of this "
+        "image, or one of 0x0 to clear it"
+    )
+
+
 class Pipeline:
     """Frames in, messages out.
 
@@ -115,7 +129,8 @@ class Pipeline:
         self._settings = settings
         self._statistics = statistics
         self._people = 0
-        self._trouble = ""  # why the latest frame was dropped
+        self._size: tuple[int, int] | None = None  # px, of the latest image
+        self._troubles: dict[str, str] = {}  # by reason: why the latest frame was dropped for it
         self._outputs = outputs
         self._clock = clock
         self._logger = logger
@@ -136,9 +151,11 @@ class Pipeline:
                 self._report_exception(error)
 
     def _drop(self, reason: str, why: str) -> None:
+        self._troubles[reason] = (
+            f"{reason}: {why}"  # first, as diagnostics look for it once counted
+        )
         self._statistics.drop(reason)
-        self._trouble = f"{reason}: {why}"
-        self._logger.warning(f"image dropped, {self._trouble}", throttle_duration_sec=1.0)
+        self._logger.warning(f"image dropped, {reason}: {why}", throttle_duration_sec=1.0)
 
     def apply(self, settings: Settings) -> None:
         """Use these settings from the next frame on; never raises."""
@@ -161,9 +178,12 @@ class Pipeline:
         """What is wrong, given the figures of the last second."""
         findings = []
         if report.new_drops.get(FAILED):
-            findings.append(Finding("error", self._trouble))
+            findings.append(Finding("error", self._troubles[FAILED]))
         elif report.new_drops.get(BAD_IMAGE):
-            findings.append(Finding("warn", self._trouble))
+            findings.append(Finding("warn", self._troubles[BAD_IMAGE]))
+        ignored = problem_with_region(self.region, self._size)
+        if ignored:
+            findings.append(Finding("warn", ignored))
         if self.camera_source.problem:
             findings.append(Finding("warn", self.camera_source.problem))
         if not self._estimator.model.trained:
@@ -191,6 +211,9 @@ class Pipeline:
             self._drop(BAD_IMAGE, str(error))
             return None
         height, width = image.shape[:2]
+        self._size = width, height
+        if problem_with_region(region, self._size):
+            region = None
         camera = self.camera_source.camera(width, height, rectified=settings.rectified)
 
         estimation_began = time.monotonic()

@@ -184,6 +184,30 @@ def test_a_failing_network_is_an_error_in_diagnostics_and_no_end(bench: Bench) -
     bench.peer.skeletons_at(41.0)
 
 
+def test_an_error_is_told_with_its_own_reason_though_other_images_were_dropped_since(
+    bench: Bench,
+) -> None:
+    def answer(stamp: float) -> list[Pose]:
+        if 40.0 <= stamp < 50.0:
+            raise RuntimeError("out of memory, say")
+        if 50.0 <= stamp < 60.0:
+            raise LateFrameError("50 is before 51")
+        return []
+
+    fake = FakeEstimator(answer=answer)
+    bench.start(fake)
+    bench.peer.greet()
+    seen = len(bench.peer.diagnostics)
+    for second in range(10):
+        for stamp in (40.0 + second, 50.0 + second):
+            bench.peer.image.publish(an_image(stamp))
+            wait_for(lambda sought=stamp: sought in fake.began, f"work on the image at {stamp} s")
+        time.sleep(0.2)
+    errors = [status.message for status in bench.peer.diagnostics[seen:] if status.level == b"\x02"]
+    assert errors
+    assert all("out of memory, say" in message for message in errors)
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

@@ -206,3 +206,20 @@ def test_a_region_limits_the_search_until_it_is_cleared(bench: Bench) -> None:
     until_step_has(bench, fake, lambda call: call["region"] == (7.5, 3.5, 37.5, 23.5), "the region")
     bench.peer.region.publish(RegionOfInterest())
     until_step_has(bench, fake, lambda call: call["region"] is None, "no region")
+
+
+def test_a_region_beyond_the_image_is_ignored_and_reported(bench: Bench) -> None:
+    fake = FakeEstimator()
+    bench.start(fake)
+    bench.peer.greet()
+    wait_for(bench.peer.region.get_subscription_count, "the roi's subscription")
+    bench.peer.region.publish(RegionOfInterest(x_offset=40, y_offset=4, width=100, height=20))
+    until_step_has(bench, fake, lambda call: call["region"] is not None, "a region")
+    bench.peer.region.publish(RegionOfInterest(x_offset=700, y_offset=4, width=30, height=20))
+    until_step_has(bench, fake, lambda call: call["region"] is None, "no region")
+    status = bench.peer.status(lambda _, status: "roi" in status.message)
+    assert status.level == b"\x01"
+    assert "700 to 729" in status.message
+    assert "64x48" in status.message
+    bench.peer.region.publish(RegionOfInterest())
+    bench.peer.status(lambda _, status: "roi" not in status.message)

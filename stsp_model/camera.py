@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -31,7 +32,9 @@ ASSUMED_FIELD_OF_VIEW_DEG = 60.0
 ROUND_TRIP_PX = 0.5  # a point that does not come back within this has no counterpart
 _CLOSE_PX = 0.01  # nearer than this what OpenCV's iteration finds is good enough
 _NEWTON_STEPS = 12
-_WAY_STEPS = 12  # from the middle of the image to a point
+_WAY_STEPS = 12  # from the axis to a point
+_DIRECTIONS = 16
+_REACHES = (2.0, 1.0, 0.5, 0.25)  # focal lengths; 2 are 63 degrees
 _ROUNDING = 1e-9  # focal lengths
 _NEWTON_REACH = 0.25  # focal lengths, at most, that one step goes
 _MIN_RAY_DEPTH = 0.1  # rays further than 84 degrees off the box's centre are taken as that far
@@ -205,13 +208,26 @@ class Camera:
         left = np.abs(self._to_image(moved) - points).max(axis=1) > _CLOSE_PX
         if left.any():
             moved[left] = self._solved(points[left])
-        return np.where(self._folded(moved)[:, None], np.nan, moved)
+        # Where the lens bends rays back the model means nothing: the image shows something else.
+        away = np.linalg.norm((moved - self.K[:2, 2]) / self.K[[0, 1], [0, 1]], axis=1)
+        far = away > self._unfolded
+        if far.any():
+            moved[far] = np.where(self._turns(moved[far])[:, None], np.nan, moved[far])
+        return moved
 
-    def _folded(self, moved: FloatArray) -> npt.NDArray[np.bool_]:
-        """(N,) of pinhole pixels (N, 2), whether they lie where the lens bends rays back.
+    @cached_property
+    def _unfolded(self) -> float:
+        """How far off the axis, in focal lengths, no ray is bent back; looked up in most frames."""
+        angle = np.linspace(0, 2 * np.pi, _DIRECTIONS, endpoint=False)
+        around = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        for reach in _REACHES:
+            ends = self.K[:2, 2] + reach * around * self.K[[0, 1], [0, 1]]
+            if not self._turns(ends).any():
+                return reach
+        return 0.0
 
-        There the model means nothing, and the image shows something else.
-        """
+    def _turns(self, moved: FloatArray) -> npt.NDArray[np.bool_]:
+        """(N,) whether the lens bends rays back on the way from the axis to pinhole pixels."""
         centre, focal = self.K[:2, 2], self.K[[0, 1], [0, 1]]
         share = np.linspace(0, 1, _WAY_STEPS)[:, None, None]
         way = self._to_image((centre + share * (moved - centre)).reshape(-1, 2)) - centre

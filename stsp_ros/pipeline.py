@@ -151,9 +151,8 @@ class Pipeline:
                 self._report_exception(error)
 
     def _drop(self, reason: str, why: str) -> None:
-        self._troubles[reason] = (
-            f"{reason}: {why}"  # first, as diagnostics look for it once counted
-        )
+        # Before it is counted: diagnostics look for it then.
+        self._troubles[reason] = f"{reason}: {why}"
         self._statistics.drop(reason)
         self._logger.warning(f"image dropped, {reason}: {why}", throttle_duration_sec=1.0)
 

@@ -13,6 +13,7 @@ from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
+from rclpy.time import Time
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -178,10 +179,12 @@ class ImageInput:
         self._heard_at = time.monotonic()
         stamp = message.header.stamp
         if stamp.sec == 0 and stamp.nanosec == 0:
-            message.header.stamp = self._node.get_clock().now().to_msg()
+            now = self._node.get_clock().now().nanoseconds  # zero itself in want of /clock
+            message.header.stamp = Time(nanoseconds=now or time.time_ns()).to_msg()
             if not self._warned_of_zero_stamp:
                 self._warned_of_zero_stamp = True
+                by = "" if now else ", by the system's clock: no time has come on /clock so far"
                 self._node.get_logger().warning(
-                    "images come with a zero stamp; the time of their arrival replaces it"
+                    f"images come with a zero stamp; the time of their arrival replaces it{by}"
                 )
         self._on_frame(Frame(message, self._heard_at))

@@ -246,6 +246,19 @@ def test_a_zero_stamp_becomes_the_time_of_arrival(bench: Bench) -> None:
     assert stamp.sec * 10**9 + stamp.nanosec <= node.get_clock().now().nanoseconds
 
 
+def test_in_simulated_time_without_a_clock_a_zero_stamp_becomes_that_of_the_system(
+    bench: Bench, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bench.start(use_sim_time=True)
+    bench.peer.greet()
+    before = time.time_ns()
+    bench.peer.skeletons.clear()
+    bench.peer.image.publish(an_image(0.0))
+    stamp = wait_for(lambda: bench.peer.skeletons, "skeletons")[0].header.stamp
+    assert before <= stamp.sec * 10**9 + stamp.nanosec <= time.time_ns()
+    assert "no time has come on /clock" in capfd.readouterr().err
+
+
 def test_the_worker_ends_only_between_items() -> None:
     at_work, gate = threading.Event(), threading.Event()
     done: list[str] = []

@@ -254,7 +254,13 @@ class PoseNode(LifecycleNode):
         if self._worker is None:
             response.message += "; takes effect when the node is active"
         elif changed and self._enabled:
-            self._inputs.open(self._settings)
+            try:
+                self._inputs.open(self._settings)
+            except Exception as error:
+                self._inputs.close()
+                self._enabled = response.success = False
+                response.message = str(error)
+                self.get_logger().error(f"not enabled: {error}")
         elif changed:
             self._inputs.close()
             self._drop_waiting()

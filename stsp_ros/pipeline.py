@@ -6,6 +6,7 @@ import math
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -58,23 +59,28 @@ class Outputs:
 
     @classmethod
     def create(cls, node: LifecycleNode) -> Outputs:
-        """Reliable, volatile, depth 5, unless overridden."""
+        """Reliable, volatile, depth 5, unless overridden. Of a failure nothing remains."""
+        with ExitStack() as undo:
 
-        def publisher(kind: Any, topic: str) -> LifecyclePublisher:
-            return node.create_lifecycle_publisher(
-                kind,
-                topic,
-                QoSProfile(depth=5),
-                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            def publisher(kind: Any, topic: str) -> LifecyclePublisher:
+                made = node.create_lifecycle_publisher(
+                    kind,
+                    topic,
+                    QoSProfile(depth=5),
+                    qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+                )
+                undo.callback(node.destroy_lifecycle_publisher, made)
+                return made
+
+            outputs = cls(
+                skeletons=publisher(Skeleton3DArray, "~/skeletons"),
+                markers=publisher(MarkerArray, "~/markers"),
+                joint_angles=publisher(JointState, "~/joint_angles"),
+                debug_image=publisher(Image, "~/debug_image"),
+                debug_compressed=publisher(CompressedImage, "~/debug_image/compressed"),
             )
-
-        return cls(
-            skeletons=publisher(Skeleton3DArray, "~/skeletons"),
-            markers=publisher(MarkerArray, "~/markers"),
-            joint_angles=publisher(JointState, "~/joint_angles"),
-            debug_image=publisher(Image, "~/debug_image"),
-            debug_compressed=publisher(CompressedImage, "~/debug_image/compressed"),
-        )
+            undo.pop_all()
+        return outputs
 
     def destroy(self, node: LifecycleNode) -> None:
         """Release all of them."""

@@ -112,6 +112,17 @@ def test_a_failed_activate_leaves_it_inactive(bench: Bench) -> None:
     assert "perhaps" in status.message
 
 
+def test_a_failed_configure_leaves_no_publishers(bench: Bench) -> None:
+    bench.start(
+        autostart=False, **{"qos_overrides./stsp/joint_angles.publisher.reliability": "perhaps"}
+    )
+    for _ in range(2):
+        assert not bench.peer.change_state(Transition.TRANSITION_CONFIGURE)
+        bench.peer.status(lambda _, status: "configure failed" in status.message)
+        wait_for(lambda: bench.peer.count_publishers("/stsp/skeletons") == 0, "the publishers' end")
+        assert bench.peer.state() == "unconfigured"
+
+
 @pytest.mark.parametrize("transition", [Transition.TRANSITION_CONFIGURE, 99])
 def test_a_transition_that_does_not_fit_the_state_is_refused(
     bench: Bench, capfd: pytest.CaptureFixture[str], transition: int

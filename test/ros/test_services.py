@@ -63,6 +63,20 @@ def test_disabled_before_activation_holds(bench: Bench) -> None:
     assert bench.peer.image.get_subscription_count() == 0
 
 
+def test_enable_says_so_when_subscribing_fails(bench: Bench) -> None:
+    name = "qos_overrides./image.subscription.reliability"
+    bench.start(autostart=False, **{name: "perhaps"})
+    assert enable(bench, False).success
+    assert bench.peer.change_state(Transition.TRANSITION_CONFIGURE)
+    assert bench.peer.change_state(Transition.TRANSITION_ACTIVATE)
+    response = enable(bench, True)
+    assert not response.success
+    assert "perhaps" in response.message
+    bench.peer.status(lambda values, _: values.get("state") == "active, disabled")
+    assert bench.peer.image.get_subscription_count() == 0
+    assert bench.peer.region.get_subscription_count() == 0
+
+
 def test_reset_forgets_the_tracks_and_their_markers(bench: Bench) -> None:
     fake = FakeEstimator()
     bench.start(fake)

@@ -134,6 +134,7 @@ class LossCounter:
 
     def __init__(self) -> None:
         self._last: int | None = None
+        self._alone = True  # one publisher when numbers jumped last: the latest is then its own
         self._by_gap = 0
         self._by_event = 0
         self._numbered = False
@@ -147,13 +148,15 @@ class LossCounter:
         """An image came with this number; among several publishers gaps say nothing."""
         self._numbered = True
         gap = 0 if self._last is None else sequence - self._last - 1
-        if gap > 0 and count_publishers() == 1:
-            self._by_gap += gap
+        if gap:
+            was_alone, self._alone = self._alone, count_publishers() == 1
+            if was_alone and self._alone:
+                self._by_gap += max(gap, 0)
         self._last = sequence
 
     def restart(self) -> None:
         """A new subscription: what was sent before it is not lost."""
-        self._last = None
+        self._last, self._alone = None, True
 
     def event(self, count: int) -> None:
         """The middleware says that so many more were lost."""

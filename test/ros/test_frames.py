@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bench import FRAME, Bench, FakeEstimator, a_lost_pose, a_pose, an_image, stamp_of, wait_for
+from sensor_msgs.msg import Image
 from stsp.msg import Skeleton3D
 
 from stsp_model.estimator import LateFrameError, Pose
@@ -137,6 +138,25 @@ def test_every_published_image_is_accounted_for(bench: Bench, received: list[flo
     reasons = {k: int(v) for k, v in values.items() if k.startswith("dropped: ")}
     assert sum(reasons.values()) == after["dropped"]
     assert after["processed"] == len(bench.peer.skeletons)
+
+
+def test_a_camera_that_leaves_another_alone_on_the_topic_loses_nothing(bench: Bench) -> None:
+    """Each numbers its own images, so the step from one's number to the other's is no gap."""
+    bench.start()
+    bench.peer.greet()
+    before = values_at_rest(bench)["messages lost"]
+    other = bench.peer.camera_publisher(Image, "image")
+    bench.peer.greet(other)
+    for stamp in range(50, 100):  # it has sent more than the first one
+        other.publish(an_image(stamp))
+        bench.peer.skeletons_at(stamp)
+    bench.peer.image.publish(an_image(100))
+    bench.peer.skeletons_at(100)
+    bench.peer.destroy_publisher(bench.peer.image)
+    bench.peer.status(lambda values, _: values.get("input", "").count("/peer") == 1)
+    other.publish(an_image(101))
+    bench.peer.skeletons_at(101)
+    assert values_at_rest(bench)["messages lost"] == before
 
 
 def values_at_rest(bench: Bench) -> dict[str, str]:

@@ -166,6 +166,13 @@ def test_a_remap_of_camera_info_counts(bench: Bench) -> None:
     wait_for(publisher.get_subscription_count, "the remapped camera_info")
 
 
+def test_in_a_namespace_camera_info_can_be_that_of_the_root(bench: Bench) -> None:
+    """Without one, this remap cannot be told from none, as docs/node.md says."""
+    arguments = ["-r", "image:=/front/color", "-r", "camera_info:=/camera_info"]
+    bench.start(namespace="/robot", ros_args=arguments)
+    wait_for(bench.peer.camera_info.get_subscription_count, "the camera_info of the root")
+
+
 def test_camera_info_may_come_late_and_change(bench: Bench) -> None:
     fake = FakeEstimator()
     bench.start(fake)

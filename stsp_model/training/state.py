@@ -12,6 +12,7 @@ from typing import IO, Any
 
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from stsp_model.network import STSPNet
 from stsp_model.training.config import ConfigError
@@ -57,13 +58,16 @@ class Average:
     @torch.no_grad()
     def update(self, network: STSPNet, step: int) -> None:
         """Take the weights after `step` steps into account."""
-        share = 1 - min(self.decay, (1 + step) / (10 + step))
-        new = network.state_dict()
-        for name, old in self.network.state_dict().items():
-            if old.is_floating_point():
-                old.lerp_(new[name], share)
-            else:
-                old.copy_(new[name])
+        pairs = list(
+            zip(self.network.state_dict().values(), network.state_dict().values(), strict=True)
+        )
+        averaged = [pair for pair in pairs if pair[0].is_floating_point()]
+        # All at once: on a GPU each call of its own would cost more than what it computes.
+        mean = get_ema_multi_avg_fn(min(self.decay, (1 + step) / (10 + step)))
+        mean([old for old, _ in averaged], [new for _, new in averaged], step)
+        for old, new in pairs:
+            if not old.is_floating_point():
+                old.copy_(new)
 
 
 def identity(config: StageConfig, data: Any, select: Any) -> str:

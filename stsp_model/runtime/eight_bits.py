@@ -9,22 +9,23 @@ from stsp_model.network import STSPNet
 from stsp_model.runtime.exported import Description, checked
 from stsp_model.runtime.graphs import EPE
 
-# x86 CPUs that multiply 8-bit integers and add the products in 32 bits have one of these. On
-# others pairs of products are added in 16 bits, which may overflow.
-_VNNI = {"avx512_vnni", "avx_vnni"}
+# With it x86 CPUs are fast at 8 bits. Those with VNNI, which all have it, add products in 32 bits;
+# the others add pairs of them in 16, where a few overflow: that was measured, and costs next to
+# nothing (docs/performance.md, "Backends").
+_FLAG = "avx2"
 
 
 def is_fast_here(cpu_info: Path = Path("/proc/cpuinfo")) -> bool:
     """Whether 8 bits are faster on this CPU, and as accurate as was measured.
 
-    Known of x86 with VNNI alone; what Linux does not tell of is taken for another.
+    Known of x86 alone; what Linux does not tell of is taken for another.
     """
     try:
         told = cpu_info.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return False
     flags = next((line for line in told.splitlines() if line.startswith("flags")), "")
-    return not _VNNI.isdisjoint(flags.split())
+    return _FLAG in flags.split()
 
 
 def shipped_epe(model: STSPNet) -> tuple[Description, bytes] | None:

@@ -288,11 +288,13 @@ function frameAt(seconds) {
   }
   return low > 0 && seconds - time[low - 1] < time[low] - seconds ? low - 1 : low;
 }
+const LONGEST_PAUSE = 2;  // s; a clock that was set would stop the show for years
 let clock = 0, played = 0;
 function tick(now) {
   if (!playing) return;
   played += Math.min(now - clock, 250) / 1000 * Number(element("speed").value);
   clock = now;
+  if (frame + 1 < COUNT) played = Math.max(played, time[frame + 1] - LONGEST_PAUSE);
   let next = frame;
   while (next + 1 < COUNT && time[next + 1] <= played) next++;
   if (next !== frame) seek(next);

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,15 @@ def test_play_runs_to_the_end_and_pauses(opened: Callable[..., Any]) -> None:
     button.click()  # from the beginning again
     until(page, lambda: "pause" in button.text or "play" in button.text)
     button.click()
+
+
+def test_play_does_not_wait_for_a_clock_that_was_set(opened: Callable[..., Any]) -> None:
+    record = figure(12)
+    stamps = record.stamps.copy()
+    stamps[6:] += 50 * 365 * 86400 * 1_000_000_000
+    page = opened(replace(record, stamps=stamps))
+    page.find_element(By.ID, "play").click()
+    until(page, at(page, 11))
 
 
 def test_the_skeleton_turns_and_the_view_can_be_chosen(opened: Callable[..., Any]) -> None:

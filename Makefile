@@ -19,7 +19,7 @@ RUN := $(VENV)/bin/python
 help:
 	@echo "make demo          images in, skeletons out, over ROS 2: writes a bag and a picture to out/"
 	@echo "                   of your own video: make demo VIDEO=file [OUT=folder]"
-	@echo "make test          the tests; only some: make test ARGS='-k camera'"
+	@echo "make test          the tests; only some: make test ARGS='-n 0 -k camera'"
 	@echo "make lint          ruff and mypy"
 	@echo "make clean         remove the virtual environments and all caches"
 	@echo "with ROS 2 Kilted: make ROS_DISTRO=kilted demo;  with another Python: make PYTHON=python3.12 demo"
@@ -34,9 +34,10 @@ setup:
 demo: setup
 	$(VENV)/bin/stsp demo $(if $(VIDEO),--video '$(VIDEO)',--bag assets/sample.mcap) $(if $(OUT),--out '$(OUT)')
 
+# Two processes, a file of tests each at a time; more threads of PyTorch would fight for their cores.
 .PHONY: test
 test: setup
-	$(RUN) -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile $(ARGS)
 
 .PHONY: lint
 lint: setup

@@ -81,6 +81,7 @@ setup(
             "hypothesis>=6.100,<7",
             "mcap-ros2-support>=0.5.7,<0.7",
             "pytest>=7.4",
+            "pytest-xdist>=3.5,<4",
             "scipy>=1.10",
             "selenium>=4.20,<5",
         ],

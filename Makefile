@@ -36,8 +36,9 @@ demo: setup
 
 # Two processes, a file of tests each at a time; more threads of PyTorch would fight for their cores.
 .PHONY: test
+test: export OMP_NUM_THREADS := 1
 test: setup
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile $(ARGS)
+	$(RUN) -m pytest -n 2 --dist loadfile $(ARGS)
 
 .PHONY: lint
 lint: setup

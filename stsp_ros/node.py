@@ -75,7 +75,7 @@ class PoseNode(LifecycleNode):
         self._stop_timeout = STOP_TIMEOUT
         self._inputs = Inputs(self, self._on_frame, self._on_camera_info, self._on_region)
 
-        # rclpy raises where a transition does not fit the state, and that would end the process.
+        # Before Kilted rclpy raises where a transition does not fit, which would end the process.
         changing = self._service_change_state
         changing.callback = partial(self._change_or_refuse, changing.callback)
         self.add_on_set_parameters_callback(self._check_parameters)

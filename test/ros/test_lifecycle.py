@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from bench import Bench, FakeEstimator, wait_for
 from lifecycle_msgs.msg import Transition
@@ -130,7 +132,8 @@ def test_a_transition_that_does_not_fit_the_state_is_refused(
     bench.start()
     bench.peer.greet()
     assert not bench.peer.change_state(transition)
-    assert f"transition {transition} refused while active" in capfd.readouterr().err
+    # Since Kilted rclpy tells it in its own words.
+    assert re.search(rf"transition {transition} .*active", capfd.readouterr().err)
     assert bench.peer.state() == "active"
     bench.peer.greet()  # it goes on
 

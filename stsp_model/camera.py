@@ -217,7 +217,7 @@ class Camera:
 
     @cached_property
     def _unfolded(self) -> float:
-        """How far off the axis, in focal lengths, no ray is bent back; looked up in most frames."""
+        """How far off the axis, in focal lengths, no ray is bent back; kept, as most frames ask."""
         angle = np.linspace(0, 2 * np.pi, _DIRECTIONS, endpoint=False)
         around = np.stack([np.cos(angle), np.sin(angle)], axis=1)
         for reach in _REACHES:

@@ -23,6 +23,7 @@ from visualization_msgs.msg import MarkerArray
 
 from stsp_model.camera import Camera
 from stsp_model.camera_source import CameraSource
+from stsp_model.checks import checked_region
 from stsp_model.drawing import draw_skeleton
 from stsp_model.estimator import LateFrameError
 from stsp_model.outcomes import BAD_IMAGE, FAILED, LATE
@@ -104,13 +105,15 @@ def problem_with_region(region: Region | None, size: tuple[int, int] | None) -> 
     if region is None or size is None:
         return ""
     (x0, y0, x1, y1), (width, height) = region, size
-    if x0 < width - 0.5 and y0 < height - 0.5:  # where the outermost pixels end
-        return ""
-    return (
-        f"roi is ignored: its columns {x0 + 0.5:.0f} to {x1 - 0.5:.0f} and rows {y0 + 0.5:.0f} to "
-        f"{y1 - 0.5:.0f} lie beyond the image of {width}x{height}; send one in pixels of this "
-        "image, or one of 0x0 to clear it"
-    )
+    try:
+        checked_region(region, width, height)
+    except ValueError:  # which would make the estimator refuse every image
+        return (
+            f"roi is ignored: its columns {x0 + 0.5:.0f} to {x1 - 0.5:.0f} and rows "
+            f"{y0 + 0.5:.0f} to {y1 - 0.5:.0f} lie beyond the image of {width}x{height}; send one "
+            "in pixels of this image, or one of 0x0 to clear it"
+        )
+    return ""
 
 
 class Pipeline:

@@ -11,7 +11,7 @@ from stsp_model.runtime.graphs import EPE
 
 # With it x86 CPUs are fast at 8 bits. Those with VNNI, which all have it, add products in 32 bits;
 # the others add pairs of them in 16, where a few overflow: that was measured, and costs next to
-# nothing (docs/performance.md, "Backends").
+# nothing (docs/performance.md, "Without VNNI").
 _FLAG = "avx2"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -11,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from .files import replacing
 
 # What NumPy and the archive raise for files that are cut off, damaged or something else.
 _UNREADABLE = (
@@ -21,14 +22,8 @@ _UNREADABLE = (
 
 def save_arrays(path: str | Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     """Write named arrays; the file appears only once complete."""
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(partial, "wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # no array is allow_pickle
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # no array is allow_pickle
 
 
 def load_arrays(path: str | Path) -> dict[str, npt.NDArray[Any]]:

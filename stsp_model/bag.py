@@ -180,6 +180,11 @@ def is_bag(path: str | Path) -> bool:
     return path.suffix in (".mcap", ".db3") or (path / "metadata.yaml").exists()
 
 
+def bag_name(path: str | Path) -> str:
+    """What a bag is called: the name of its folder, or of its file without .mcap or .db3."""
+    return Path(path).name.removesuffix(".mcap").removesuffix(".db3")
+
+
 class BagReader:
     """An open bag: a rosbag2 folder, or a single .mcap or .db3 file. Use it in a `with` block.
 

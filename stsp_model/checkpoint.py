@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from torch import Tensor
 
+from .files import replacing
 from .network import PRESETS, Preset, STSPNet
 from .skeleton import JOINTS
 
@@ -36,8 +37,8 @@ def save(
 
     Raises:
         ValueError: if a weight is not finite, in 16 bits either.
+        OSError: if the file cannot be written.
     """
-    path = Path(path)
     tensors = {}
     for name, value in model.state_dict().items():
         shrinks = half and value.is_floating_point()
@@ -45,12 +46,10 @@ def save(
         if not stored.isfinite().all():
             raise ValueError(f"{name} holds values that are not finite; nothing was written")
         tensors[name] = stored
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        save_file(tensors, partial, _description(model, note or model.note))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    # In memory first: safetensors' own writer keeps the file from all but its owner.
+    content = serialise(tensors, _description(model, note or model.note))
+    with replacing(path) as file:
+        file.write(content)
 
 
 def weights_sha256(model: STSPNet) -> str:

@@ -93,6 +93,11 @@ def decode_image(
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(view), conversion), np.uint8)
 
 
+def is_compressed(encoded: bytes) -> bool:
+    """Whether bytes begin as a format does that `decode_compressed` takes."""
+    return encoded.startswith((_JPEG_START, _PNG_START))
+
+
 def decode_compressed(data: Any, format: str = "") -> Image:
     """Pixels of a sensor_msgs/CompressedImage (JPEG or PNG) as (H, W, 3) uint8 BGR.
 

@@ -6,7 +6,8 @@ Truth that is masked out may be NaN. Rates of change are expressed per 1/30 s, s
 per second they are plain differences between frames, and at any other rate mean the same motion.
 
 The paper's equations 8, 19 and 20 as printed act on the prediction alone and so punish real motion;
-by default they act on the difference to the truth, and `literal=True` gives the printed form.
+by default they act on the difference to the truth, and `literal=True` gives the printed form. The
+weighted sums of eq. 9, 22 and 23 are made where a stage trains, by its configuration's weights.
 """
 
 from __future__ import annotations
@@ -95,11 +96,6 @@ def trajectory_loss(
     """
     moving = joints if literal else _difference(joints, target, mask)
     return _mean_square(*_rate(moving, _steps(stamps), mask))
-
-
-def epe_loss(heatmap: Tensor, trajectory: Tensor, trajectory_weight: float = 0.1) -> Tensor:
-    """Loss of the 2D module (eq. 9): heat-map loss plus weighted trajectory constraint."""
-    return heatmap + trajectory_weight * trajectory
 
 
 def pose_loss(
@@ -222,35 +218,6 @@ def acceleration_loss(
     velocity, known = _rate(moving, steps, mask)
     between = (steps[:, 1:] + steps[:, :-1]) / 2  # velocities stand in the middle of their steps
     return _mean_square(*_rate(velocity, between, known))
-
-
-def gsr_loss(
-    pose: Tensor,
-    bone: Tensor,
-    angle: Tensor,
-    bone_weight: float = 1.0,
-    angle_weight: float = 0.01,
-) -> Tensor:
-    """Loss of the spatial module: eq. 14 plus the weighted constraints of eq. 15 and 16."""
-    return pose + bone_weight * bone + angle_weight * angle
-
-
-def tmp_loss(
-    pose: Tensor,
-    velocity: Tensor,
-    acceleration: Tensor,
-    velocity_weight: float = 1.0,
-    acceleration_weight: float = 1.0,
-) -> Tensor:
-    """Loss of the temporal module (eq. 22): pose error, velocity and acceleration, weighted."""
-    return pose + velocity_weight * velocity + acceleration_weight * acceleration
-
-
-def total_loss(
-    epe: Tensor, gsr: Tensor, tmp: Tensor, weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
-) -> Tensor:
-    """Loss of the joint training (eq. 23): the weighted sum of the three modules' losses."""
-    return weights[0] * epe + weights[1] * gsr + weights[2] * tmp
 
 
 def centre_loss(logits: Tensor, target: Tensor) -> Tensor:

@@ -74,7 +74,11 @@ def pck_3d(
     joints: Sequence[int] | None = None,
     threshold: float = PCK_3D_THRESHOLD,
 ) -> float:
-    """Percentage of joints within `threshold` metres of the truth (150 mm by default)."""
+    """Percentage of joints within `threshold` metres of the truth (150 mm by default).
+
+    All joints that are given count, so the pelvis, if it is the origin, as right (as it does as 0
+    in MPJPE).
+    """
     prediction, target, mask = _pair(prediction, target, mask, joints, 3)
     return _percent(_distance(prediction, target) <= threshold, mask)
 

@@ -155,8 +155,9 @@ def bag_images(reader: BagReader, topic: str, info_topic: str | None) -> Iterato
     """
     info = None
     if info_topic:
-        record = next(reader.records([info_topic]))
-        info = record, reader.decode(record)
+        # Metadata may count what the file lacks.
+        record = next(reader.records([info_topic]), None)
+        info = None if record is None else (record, reader.decode(record))
     for record in reader.records([topic, *([info_topic] if info_topic else [])]):
         message = reader.decode(record)
         if record.topic == info_topic:

@@ -1,6 +1,6 @@
 """TMP, the temporal module (eq. 17, 18, 21): correct a pose by the poses before it.
 
-Eq. 19, 20 and 22, constraints on velocity and acceleration and their sum, stand in losses.py.
+Eq. 19 and 20, constraints on velocity and acceleration, stand in losses.py.
 """
 
 from __future__ import annotations

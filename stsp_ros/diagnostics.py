@@ -81,7 +81,7 @@ class Statistics:
         self._received = 0
         self._processed = 0
         self._dropped: Counter[str] = Counter()
-        self._latencies: dict[str, deque[float]] = {}
+        self._latest: deque[FrameTimes] = deque(maxlen=WINDOW)
         self._reported_at = time.monotonic()
         self._reported = (0, 0, Counter[str]())
 
@@ -96,8 +96,7 @@ class Statistics:
             self._watch(times)
         with self._lock:
             self._processed += 1
-            for name, seconds in times.latencies().items():
-                self._latencies.setdefault(name, deque(maxlen=WINDOW)).append(seconds)
+            self._latest.append(times)
 
     def drop(self, reason: str) -> None:
         """A received frame was not processed."""
@@ -110,13 +109,17 @@ class Statistics:
             now = time.monotonic()
             elapsed = max(now - self._reported_at, 1e-9)
             received, processed, dropped = self._reported
+            latencies: dict[str, list[float]] = {}
+            for times in self._latest:
+                for name, seconds in times.latencies().items():
+                    latencies.setdefault(name, []).append(seconds)
             report = Report(
                 received=self._received,
                 processed=self._processed,
                 dropped=dict(self._dropped),
                 rate_in=(self._received - received) / elapsed,
                 rate_out=(self._processed - processed) / elapsed,
-                latencies={name: tuple(values) for name, values in self._latencies.items()},
+                latencies=latencies,
                 new_drops=dict(self._dropped - dropped),
             )
             self._reported_at = now

@@ -50,6 +50,7 @@ class ImageInput:
     def __init__(self, node: Node, on_frame: Callable[[Frame], None]) -> None:
         self._node = node
         self._on_frame = on_frame
+        self._is_open = False
         self._subscription: Subscription | None = None
         self._source: _Source | None = None
         self._qos = QoSProfile(depth=1)
@@ -57,19 +58,36 @@ class ImageInput:
         self._heard_at = time.monotonic()
         self._warned_of_zero_stamp = False
         self.lost = LossCounter()
+        self.problem = ""  # why `update` failed; empty if it did not
 
     def open(self, settings: Settings) -> None:
         """Subscribe. Raises ValueError for a QoS override that is none."""
         self._heard_at = time.monotonic()
         self._subscribe(settings)
+        self._is_open = True
 
     def update(self, settings: Settings) -> None:
-        """Follow changed settings or publishers, by a new subscription where need be."""
-        if self._subscription is not None:
+        """Follow changed settings or publishers, by a new subscription where need be.
+
+        Where that fails the old one stays, `problem` says why, and the next call tries again.
+        """
+        if not self._is_open:
+            return
+        try:
             self._subscribe(settings)
+        except Exception as error:  # rclpy has several for QoS overrides that are none
+            if not self.problem:
+                self._node.get_logger().error(f"images are not subscribed to anew: {error}")
+            self.problem = f"not subscribed to images as the parameters ask for: {error}"
+        else:
+            self.problem = ""
 
     def close(self) -> None:
         """Unsubscribe; may be called at any time."""
+        self._is_open, self.problem = False, ""
+        self._unsubscribe()
+
+    def _unsubscribe(self) -> None:
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
             self._subscription = None
@@ -78,7 +96,7 @@ class ImageInput:
     @property
     def silence(self) -> float:
         """Seconds since the last image, or since subscribing; 0 while not subscribed."""
-        return time.monotonic() - self._heard_at if self._subscription is not None else 0.0
+        return time.monotonic() - self._heard_at if self._is_open else 0.0
 
     def describe(self) -> str:
         """The resolved topic, our QoS and what each publisher offers."""
@@ -106,9 +124,7 @@ class ImageInput:
         source = _Source(topic, compressed, self._wants_reliable(topic, settings))
         if source == self._source:
             return
-        self.close()
-        self.lost.restart()
-        self._qos = QoSProfile(
+        qos = QoSProfile(
             history=HistoryPolicy.KEEP_LAST, depth=1, reliability=_POLICIES[source.reliable]
         )
         # The callback with message info is younger than Humble, whose messages carry no number.
@@ -119,7 +135,7 @@ class ImageInput:
             CompressedImage if compressed else Image,
             topic,
             callback,
-            self._qos,
+            qos,
             qos_overriding_options=QoSOverridingOptions(
                 (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH)
             ),
@@ -128,11 +144,14 @@ class ImageInput:
             events = SubscriptionEventCallbacks(
                 incompatible_qos=self._on_incompatible_qos, message_lost=self._on_lost
             )
-            self._subscription = subscribe(event_callbacks=events)
+            subscription = subscribe(event_callbacks=events)
         except UnsupportedEventTypeError:  # this middleware cannot tell of lost messages
             events = SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible_qos)
-            self._subscription = subscribe(event_callbacks=events)
-        self._source = source
+            subscription = subscribe(event_callbacks=events)
+        # Only now, so that a failure leaves what there was.
+        self._unsubscribe()
+        self.lost.restart()
+        self._subscription, self._source, self._qos = subscription, source, qos
         self._node.get_logger().info(f"subscribed to {self.describe()}")
 
     def _wants_reliable(self, topic: str, settings: Settings) -> bool:

@@ -73,11 +73,8 @@ class Inputs:
         )
 
     def update(self, settings: Settings) -> None:
-        """Follow changed settings or publishers; what hinders that is logged."""
-        try:
-            self.images.update(settings)
-        except Exception as error:
-            self._node.get_logger().error(str(error), throttle_duration_sec=10.0)
+        """Follow changed settings or publishers; see ImageInput."""
+        self.images.update(settings)
 
     def close(self) -> None:
         """Unsubscribe from everything; may be called at any time."""

@@ -324,6 +324,8 @@ class PoseNode(LifecycleNode):
         values: dict[str, str] = {"state": self.state_name}
         if self._failure:
             findings.append(Finding("error", self._failure))
+        if self._inputs.images.problem:
+            findings.append(Finding("error", self._inputs.images.problem))
         if self._silent:
             findings.append(Finding("warn", f"no images on {self._inputs.images.describe()}"))
         if pipeline is not None:

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import importlib.metadata
 import itertools
-import json
 import os
 import platform
 import sys
@@ -18,6 +17,7 @@ from stsp_model.bench.figures import Version
 from stsp_model.bench.floor import measure_floor
 from stsp_model.bench.steps import StepResult, measure_steps
 from stsp_model.cli import what_ros_lacks
+from stsp_model.files import write_json
 from stsp_model.threads import network_threads
 
 STEP, NODE, FLOOR = "step", "node", "floor"
@@ -35,8 +35,7 @@ def run(options: argparse.Namespace) -> None:
     found = _measure(options, parts)
     if lacking:
         print(f"\nnode not measured: {lacking}")
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    write_json(options.out, found)
     print(f"\nfigures  {options.out}")
 
 

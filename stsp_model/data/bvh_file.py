@@ -154,8 +154,8 @@ def parse_bvh(text: str, name: str = "BVH", unit: float = CENTIMETRE) -> Capture
     size = float(np.ptp(_rest_pose(capture), axis=0).max())
     if not _PLAUSIBLE_SIZE[0] < size < _PLAUSIBLE_SIZE[1]:
         raise DataError(
-            f"{name}: with {unit} m per unit its rest pose measures {size:.3g} m; pass the file's "
-            "own unit"
+            f"{name}: with {unit} m per unit its rest pose measures {size:.3g} m; the commands "
+            "take centimetres: convert it, or in Python give BVHDataset its own unit"
         )
     return capture
 
@@ -202,6 +202,11 @@ def read_bvh(path: str | Path, unit: float = CENTIMETRE) -> Capture:
     return parse_bvh(text, path.name, unit)
 
 
+def _is_clip(path: Path) -> bool:
+    """By its name: .bvh in any case, and none of the files that macOS puts beside others."""
+    return path.suffix.lower() == ".bvh" and not path.name.startswith("._")
+
+
 def bvh_texts(path: str | Path) -> Iterator[tuple[str, str]]:
     """Names (path within, without .bvh) and texts of the clips in a file, a folder or an archive.
 
@@ -216,7 +221,7 @@ def bvh_texts(path: str | Path) -> Iterator[tuple[str, str]]:
         raise DataError(f"{path} does not exist; expected a .bvh file, a folder or an archive")
     count = 0
     if path.is_dir() or path.suffix.lower() == ".bvh":
-        files = [path] if path.is_file() else sorted(path.rglob("*.bvh"))
+        files = [path] if path.is_file() else sorted(filter(_is_clip, path.rglob("*")))
         count = len(files)
         for file in files:
             within = file.relative_to(path) if path.is_dir() else Path(file.name)
@@ -226,7 +231,7 @@ def bvh_texts(path: str | Path) -> Iterator[tuple[str, str]]:
             with tarfile.open(path, "r|*") as archive:
                 for member in archive:
                     stream = archive.extractfile(member) if member.isfile() else None
-                    if stream is not None and member.name.lower().endswith(".bvh"):
+                    if stream is not None and _is_clip(Path(member.name)):
                         count += 1
                         within = Path(member.name).with_suffix("")
                         yield within.as_posix(), stream.read().decode("utf-8", "replace")

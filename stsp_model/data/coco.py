@@ -49,6 +49,12 @@ def _find_images(path: Path) -> Path:
     )
 
 
+def _corners(boxes: list[list[float]]) -> FloatArray:
+    """(P, 4) x0 y0 x1 y1 px, pixel centres at whole numbers, of boxes x, y, width, height."""
+    array = np.array(boxes, np.float64).reshape(-1, 4)
+    return np.concatenate([array[:, :2], array[:, :2] + array[:, 2:]], axis=1) - 0.5
+
+
 class COCOKeypoints(Dataset[ImagePose]):
     """One item per annotated person; crowds and people without any keypoint are left out.
 
@@ -99,10 +105,13 @@ class COCOKeypoints(Dataset[ImagePose]):
         self._boxes = np.array([person.get("bbox", [np.nan] * 4) for person in people], np.float32)
         self._images = [person["image_id"] for person in people]
         self._everybody: dict[Any, list[list[float]]] = {image: [] for image in self._images}
+        self._crowds: dict[Any, list[list[float]]] = {}
         for person in content["annotations"]:
-            single = person.get("bbox") and not person.get("iscrowd")
-            if single and person["image_id"] in self._everybody:
-                self._everybody[person["image_id"]].append(person["bbox"])
+            image = person["image_id"]
+            if person.get("bbox") and image in self._everybody:
+                crowd = person.get("iscrowd")
+                boxes = self._crowds.setdefault(image, []) if crowd else self._everybody[image]
+                boxes.append(person["bbox"])
         self._names = [f"{person['image_id']}#{person['id']}" for person in people]
         files = {
             image["id"]: (image["file_name"], image["width"], image["height"])
@@ -121,8 +130,11 @@ class COCOKeypoints(Dataset[ImagePose]):
 
     def boxes(self, index: int) -> FloatArray:
         """(P, 4) x0 y0 x1 y1 px of everybody in the image of item `index`; crowds are left out."""
-        boxes = np.array(self._everybody[self._images[index]], np.float64).reshape(-1, 4)
-        return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1) - 0.5
+        return _corners(self._everybody[self._images[index]])
+
+    def crowds(self, index: int) -> FloatArray:
+        """(P, 4) x0 y0 x1 y1 px of the crowds there: people whom nobody has told apart."""
+        return _corners(self._crowds.get(self._images[index], []))
 
     def __getitem__(self, index: int) -> ImagePose:
         name, width, height = self._files[index]

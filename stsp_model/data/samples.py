@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from stsp_model.camera import Camera
 from stsp_model.data.errors import DataError
+from stsp_model.images import decode_compressed, is_compressed
 from stsp_model.skeleton import INDEX, JOINT_COUNT
 
 FloatArray = npt.NDArray[np.float64]
@@ -26,9 +28,22 @@ Z_UP = (0.0, 0.0, 1.0)
 def read_image(path: Path) -> npt.NDArray[np.uint8]:
     """An image file as (H, W, 3) uint8 BGR, as stored: labels ignore the EXIF orientation too.
 
-    Raises DataError if it does not decode.
+    Raises DataError if it does not decode, or only in part.
     """
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    try:
+        encoded = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    if is_compressed(encoded):
+        try:
+            return decode_compressed(encoded)
+        except ValueError as error:
+            raise DataError(f"{path}: {error}") from None
+    # Of other formats OpenCV itself says whether they are whole.
+    image = None
+    if encoded:
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
     if image is None:
         raise DataError(f"{path} does not decode as an image; it may be cut off")
     return np.asarray(image, np.uint8)
@@ -39,7 +54,11 @@ def check_images(folder: Path, names: Iterable[str]) -> None:
     if not folder.is_dir():
         raise DataError(f"{folder} is missing, expected the folder of the set's images")
     wanted = set(names)
-    missing = sorted(wanted - set(os.listdir(folder)))
+    there: set[str] = set()
+    for within in {os.path.dirname(name) for name in wanted}:
+        with contextlib.suppress(FileNotFoundError):
+            there.update(os.path.join(within, name) for name in os.listdir(folder / within))
+    missing = sorted(wanted - there)
     if missing:
         raise DataError(
             f"{folder} lacks {len(missing)} of {len(wanted)} images ({missing[0]} first); "

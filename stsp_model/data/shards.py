@@ -138,6 +138,7 @@ def save_clip(path: str | Path, clip: RenderedClip) -> None:
         "D": None if camera.D is None else camera.D.tolist(),
         "distortion_model": camera.distortion_model,
     }
+    # Always the same name, so that what a killed run left is written over by the one that goes on.
     part = path.with_name(f".{path.name}.part")
     # One entry alone: safetensors keeps several in no order of theirs.
     part.write_bytes(save(tensors, {"clip": json.dumps(facts, sort_keys=True)}))

@@ -34,6 +34,7 @@ def ablate(options: argparse.Namespace) -> int:
         return 1
     from stsp_model.evaluation import ablation
     from stsp_model.evaluation.report import plain
+    from stsp_model.files import write_json
     from stsp_model.network import PRESETS
     from stsp_model.training.config import ConfigError
     from stsp_model.training.loop import TrainingError
@@ -51,9 +52,7 @@ def ablate(options: argparse.Namespace) -> int:
         results = ablation.run_table(
             options.table, PRESETS[options.preset], range(options.seeds), every, train, out
         )
-        (out / f"table{options.table}.json").write_text(
-            json.dumps(plain(results), indent=1) + "\n", "utf-8"
-        )
+        write_json(out / f"table{options.table}.json", plain(results))
     except (DataError, ConfigError, TrainingError, ImportError, ValueError, OSError) as error:
         print(f"stsp ablate: {error}", file=sys.stderr)
         return 1
@@ -98,8 +97,8 @@ def _claim(out: Path, options: argparse.Namespace) -> None:
 def _trained(options: argparse.Namespace, preset: Preset, seed: int, folder: Path) -> STSPNet:
     from stsp_model.checkpoint import load_model
     from stsp_model.training.config_file import load_config
-    from stsp_model.training.run import initial_model, train_stage
-    from stsp_model.training.state import BEST, CHECKPOINT
+    from stsp_model.training.run import best_weights, initial_model, train_stage
+    from stsp_model.training.state import CHECKPOINT
 
     changes = [*options.set, f"optimisation.seed={seed}"]
     config = load_config(options.preset, "lift", options.config, changes)
@@ -107,7 +106,7 @@ def _trained(options: argparse.Namespace, preset: Preset, seed: int, folder: Pat
     print(f"training {folder}", file=sys.stderr)
     resume = (folder / CHECKPOINT).exists()
     train_stage(model, config, options.data, folder, resume=resume, device=options.device)
-    return load_model(folder / BEST, preset=preset)
+    return load_model(best_weights(folder), preset=preset)
 
 
 def add_command(commands: Any) -> None:

@@ -19,6 +19,7 @@ from stsp_model.evaluation.lifting import lift, take
 from stsp_model.evaluation.report import number, plain, table
 from stsp_model.evaluation.scores import Take, score
 from stsp_model.evaluation.views import Trial
+from stsp_model.files import write_json
 from stsp_model.network import Preset, STSPNet
 
 SCORES_FILE = "scores.json"
@@ -117,9 +118,7 @@ def run_table(
             if not file.exists():
                 folder.mkdir(parents=True, exist_ok=True)
                 scores = _scored(train(changed, seed, folder), every)
-                partial = file.with_suffix(".part")
-                partial.write_text(json.dumps(plain(scores), indent=1) + "\n", encoding="utf-8")
-                partial.replace(file)
+                write_json(file, plain(scores))
                 # What a run would go on from: several times the weights, and now of no use.
                 for checkpoint in folder.glob("*.ckpt"):
                     checkpoint.unlink()

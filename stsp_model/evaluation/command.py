@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,46 +26,56 @@ WITH_SPLITS = ("lsp", "lspet", "h36m", "humaneva", "bvh", "deepmimic")
 
 def evaluate(options: argparse.Namespace) -> int:
     """Run `stsp evaluate`; returns the exit code."""
-    from stsp_model.evaluation.predictions import save_predictions
-    from stsp_model.evaluation.report import plain
-
     try:
         if options.reliability:
             # Before hours of work, as Matplotlib may be missing.
-            from stsp_model.evaluation.reliability import draw_reliability
+            import stsp_model.evaluation.reliability  # noqa: F401
         method, name = _method(options)
         outcome = _evaluated(options, method)
-        if options.save_predictions:
-            save_predictions(options.save_predictions, outcome.predictions)
-        if options.json:
-            options.json.parent.mkdir(parents=True, exist_ok=True)
-            facts = {
-                "data": options.data,
-                "split": options.split,
-                "scored": name,
-                "subject_height": options.subject_height,
-                "views": options.views,
-                "fps": options.fps,
-                "noise": options.noise,
-                "detector": options.detector,
-                "bodies": options.bodies,
-                "seed": options.seed,
-            }
-            text = json.dumps(plain(facts | outcome.values), indent=1, ensure_ascii=False)
-            options.json.write_text(text + "\n", encoding="utf-8")
-        if options.reliability:
-            if not outcome.calibration:
-                raise DataError(
-                    f"{options.reliability} cannot be drawn: {name} says nothing of how sure it "
-                    "is, or nowhere where the truth is known"
-                )
-            options.reliability.parent.mkdir(parents=True, exist_ok=True)
-            draw_reliability(options.reliability, outcome.calibration, _title(options, name))
     except (DataError, BagError, SourceError, ImportError, OSError) as error:
         print(f"stsp evaluate: {error}", file=sys.stderr)
         return 1
-    print(f"{_title(options, name)}\n\n{outcome.text}")
+    # Before anything is written, as that may fail.
+    print(f"{_title(options, name)}\n\n{outcome.text}", flush=True)
+    try:
+        _write(options, name, outcome)
+    except (DataError, OSError) as error:
+        print(f"stsp evaluate: {error}", file=sys.stderr)
+        return 1
     return 0
+
+
+def _write(options: argparse.Namespace, name: str, outcome: Outcome) -> None:
+    from stsp_model.evaluation.predictions import save_predictions
+    from stsp_model.evaluation.report import plain
+    from stsp_model.files import write_json
+
+    if options.save_predictions:
+        save_predictions(options.save_predictions, outcome.predictions)
+    if options.json:
+        facts = {
+            "data": options.data,
+            "split": options.split,
+            "scored": name,
+            "subject_height": options.subject_height,
+            "views": options.views,
+            "fps": options.fps,
+            "noise": options.noise,
+            "detector": options.detector,
+            "bodies": options.bodies,
+            "seed": options.seed,
+        }
+        write_json(options.json, plain(facts | outcome.values))
+    if options.reliability:
+        from stsp_model.evaluation.reliability import draw_reliability
+
+        if not outcome.calibration:
+            raise DataError(
+                f"{options.reliability} cannot be drawn: {name} says nothing of how sure it "
+                "is, or nowhere where the truth is known"
+            )
+        options.reliability.parent.mkdir(parents=True, exist_ok=True)
+        draw_reliability(options.reliability, outcome.calibration, _title(options, name))
 
 
 def _title(options: argparse.Namespace, name: str) -> str:
@@ -104,6 +113,9 @@ def _evaluated(options: argparse.Namespace, method: Method) -> Outcome:
         raise DataError(f"seed is {options.seed}, expected 0 or more")
     format, path = split_spec(options.data)
     given = options.subject_height == "given"
+    no_motions = DataError(f"{options.data} has no motions, whose 2D joints --save-inputs writes")
+    if options.save_inputs and format in (BAG, RENDERED):
+        raise no_motions
     if format == BAG:
         if options.split not in (None, ALL):
             raise DataError(f"split is {options.split!r}, but bags have none")
@@ -117,6 +129,8 @@ def _evaluated(options: argparse.Namespace, method: Method) -> Outcome:
         )
     data: Any = open_dataset(options.data, _part(options.split))
     first = data[0]
+    if options.save_inputs and not isinstance(first, Motion):
+        raise no_motions
     if isinstance(first, ImagePose):
         return evaluate_images(data, method, options.seed if options.jitter else None)
     if not isinstance(first, Motion):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from stsp_model.archive import save_arrays
 from stsp_model.data.bvh import BVHDataset
 from stsp_model.data.errors import DataError
 from stsp_model.data.samples import Z_UP, Motion
@@ -224,14 +225,13 @@ def save_inputs(path: str | Path, every: Sequence[Trial]) -> None:
         for motion, camera in zip(motions, cameras, strict=True)
         if camera is not None and motion.joints_2d is not None
     ]
-    with open(path, "wb") as file:
-        np.savez_compressed(
-            file,
-            names=np.array([motion.name for motion in motions]),
-            lengths=np.array([len(motion.stamps) for motion in motions]),
-            K=np.stack([camera.K for camera in cameras if camera is not None]),
-            size=np.array([(c.width, c.height) for c in cameras if c is not None]),
-            height=np.array([trial.height for trial in every]),
-            stamps=np.concatenate([motion.stamps for motion in motions]),
-            joints_2d=np.concatenate(flat),
-        )
+    arrays = {
+        "names": np.array([motion.name for motion in motions]),
+        "lengths": np.array([len(motion.stamps) for motion in motions]),
+        "K": np.stack([camera.K for camera in cameras if camera is not None]),
+        "size": np.array([(c.width, c.height) for c in cameras if c is not None]),
+        "height": np.array([trial.height for trial in every]),
+        "stamps": np.concatenate([motion.stamps for motion in motions]),
+        "joints_2d": np.concatenate(flat),
+    }
+    save_arrays(path, arrays)

@@ -142,6 +142,8 @@ def evaluate_video(footage: Iterable[video.Footage], method: Method, height_give
             following += followed
         elif method.predictions is None:
             predictions |= {p.name: Prediction(p.joints, p.joints_2d) for p in one.people}
+    if not people:
+        raise DataError("there is nobody in the videos, so there is nothing to score")
     _check_names(tuple(person.name for person in people), predictions)
     found = {AS_FOUND: video.detections(people, predictions)}
     in_2d = pck.score(found[AS_FOUND])

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stsp_model.bag import SKELETONS_TYPE, BagReader, is_bag, stamp_nanoseconds
+from stsp_model.bag import SKELETONS_TYPE, BagReader, bag_name, is_bag, stamp_nanoseconds
 from stsp_model.camera import Camera
 from stsp_model.camera_info import camera_from_info
 from stsp_model.data.errors import DataError
@@ -100,7 +100,8 @@ def bags(path: str | Path) -> Iterator[Footage]:
     """The bag at `path`, or those in a folder of bags, by name, that hold ground truth.
 
     Raises:
-        DataError: if there is none, or one without truth or with another joint order.
+        DataError: if there is none, or one without truth or with another joint order, or two of
+            one name.
         BagError, SourceError: if a bag is damaged.
     """
     path = Path(path)
@@ -111,20 +112,28 @@ def bags(path: str | Path) -> Iterator[Footage]:
         found = [entry for entry in sorted(path.iterdir()) if is_bag(entry)]
     if not found:
         raise DataError(f"{path} holds no bag")
+    named: dict[str, Path] = {}
+    for bag in found:
+        other = named.setdefault(bag_name(bag), bag)
+        if other != bag:
+            raise DataError(f"{other} and {bag} have one name, by which people are told apart")
     for bag in found:
         people = bag_people(bag)
         if not people:
             raise DataError(
                 f"bag {bag} has nobody on a topic {TRUTH_TOPIC}: there is no truth to score against"
             )
-        yield Footage(bag.stem, partial(_bag_pictures, bag), people)
+        yield Footage(bag_name(bag), partial(_bag_pictures, bag), people)
 
 
 def _bag_pictures(path: Path) -> Iterator[Picture]:
     for frame in open_source(path).frames():
         height, width = frame.image.shape[:2]
         info = frame.camera_info
-        camera = None if info is None else camera_from_info(info, width, height)
+        try:
+            camera = None if info is None else camera_from_info(info, width, height)
+        except ValueError as error:
+            raise DataError(f"bag {path}: {error}") from None
         yield frame.stamp / _SECOND, frame.image, camera
 
 
@@ -137,12 +146,16 @@ def bag_people(path: str | Path) -> tuple[Person, ...]:
     """
     path = Path(path)
     rows = true_poses(path)
-    return tuple(_bag_person(path.stem, id, rows[id]) for id in sorted(rows))
+    return tuple(_bag_person(bag_name(path), id, rows[id]) for id in sorted(rows))
 
 
 def true_poses(path: str | Path) -> dict[str, list[tuple[int, Pose]]]:
-    """Of each person in a bag's ground truth, by id, the stamps (ns) and poses; as `bag_people`."""
-    rows: dict[str, list[tuple[int, Pose]]] = {}
+    """Of each person in a bag's ground truth, by id, the stamps (ns) and poses; as `bag_people`.
+
+    By rising stamps. Of messages of one stamp the last one counts, and those that only say that
+    somebody is gone do not.
+    """
+    rows: dict[str, dict[int, Pose]] = {}
     with BagReader(path) as reader:
         topics = [
             topic.name
@@ -162,8 +175,9 @@ def true_poses(path: str | Path) -> dict[str, list[tuple[int, Pose]]]:
                     f"bag {path}: the truth at {stamp / _SECOND:.3f} s: {error}"
                 ) from None
             for pose in poses:
-                rows.setdefault(pose.id, []).append((stamp, pose))
-    return rows
+                if pose.tracking_state == TrackingState.OK:
+                    rows.setdefault(pose.id, {})[stamp] = pose
+    return {id: sorted(poses.items(), key=lambda row: row[0]) for id, poses in rows.items()}
 
 
 def poses_of(message: Any) -> list[Pose]:
@@ -266,7 +280,8 @@ def predict(
     height, people of different heights are followed in a run for each height.
 
     Raises:
-        DataError: if a height is to be given that is not known, or that nobody has.
+        DataError: if a height is to be given that is not known, or that nobody has; or if no
+            picture has the stamp of a true pose.
     """
     if not height_given or not footage.people:
         steps = _steps(network, footage, None)
@@ -292,13 +307,22 @@ def predict(
 def _steps(
     network: Network, footage: Footage, height: float | None
 ) -> list[tuple[float, list[Pose]]]:
-    """Stamp and poses of every picture but those that come late."""
+    """Stamp and poses of every picture but those that come late.
+
+    Raises DataError if none of them has the stamp of a true pose.
+    """
     most = max(len(footage.people), 1)
     estimator = PoseEstimator(network, subject_height=height, max_people=most)
     steps = []
     for stamp, image, camera in footage.pictures():
         with suppress(LateFrameError):
             steps.append((stamp, estimator.step(image, stamp, camera)))
+    true = {stamp for person in footage.people for stamp in person.stamps.tolist()}
+    if steps and true and true.isdisjoint(stamp for stamp, _ in steps):
+        raise DataError(
+            f"{footage.name}: no picture has the stamp of a true pose; the first picture is of "
+            f"{steps[0][0]:.9f} s, the first true pose of {min(true):.9f} s"
+        )
     return steps
 
 

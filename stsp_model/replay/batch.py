@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from stsp_model.bag import bag_name
 from stsp_model.evaluation.report import number, table
+from stsp_model.files import write_json
 from stsp_model.replay.options import Options, ReplayError
-from stsp_model.replay.run import REPORT, replay, write_json
+from stsp_model.replay.run import REPORT, replay
 
 SUMMARY_JSON, SUMMARY_HTML = "summary.json", "summary.html"
 _KNOCK = 10.0  # s to wait for the machine at an address
@@ -79,7 +81,7 @@ def plan(bags: Sequence[Path], out: Path) -> list[Job]:
         return [Job(bags[0], out)]
     names: dict[str, Path] = {}
     for bag in bags:
-        name = bag.name.removesuffix(".mcap").removesuffix(".db3")
+        name = bag_name(bag)
         if name in names:
             raise ReplayError(f"{names[name]} and {bag} would both go to {out / name}; rename one")
         names[name] = bag

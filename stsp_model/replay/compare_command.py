@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ def compare(options: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from stsp_model.evaluation.report import plain
+    from stsp_model.files import write_json
     from stsp_model.replay import compare as comparing
     from stsp_model.replay.compare_text import text
     from stsp_model.replay.record import RecordError
@@ -44,9 +44,7 @@ def compare(options: argparse.Namespace) -> int:
                 "worse": worse,
                 **asdict(result),
             }
-            options.json.parent.mkdir(parents=True, exist_ok=True)
-            written = json.dumps(plain(facts), indent=1, ensure_ascii=False)
-            options.json.write_text(written + "\n", encoding="utf-8")
+            write_json(options.json, plain(facts))
     except (comparing.CompareError, RecordError, OSError) as error:
         print(f"stsp compare: {error}", file=sys.stderr)
         return _UNFIT

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import json
 import math
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy.typing as npt
 
 from stsp_model.evaluation.report import number
 from stsp_model.evaluation.scores import MEASURES
+from stsp_model.files import replacing
 from stsp_model.replay import charts
 from stsp_model.replay.curves import (
     Curves,
@@ -88,12 +88,8 @@ def write_report(
         "SCRIPT": player,
     }
     text = re.sub("@@([A-Z_]+)@@", lambda name: parts[name[1]], template)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as file:
+        file.write(text.encode())
 
 
 _TRUTH_KEY = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import time
 import warnings
@@ -27,6 +28,7 @@ from stsp_model.bag import (
 from stsp_model.checkpoint import weights_sha256
 from stsp_model.evaluation.report import plain
 from stsp_model.evaluation.video import TRUTH_TOPIC, true_poses
+from stsp_model.files import write_json
 from stsp_model.network import STSPNet
 from stsp_model.outcomes import PROCESSED
 from stsp_model.replay.beside import beside
@@ -42,6 +44,9 @@ from stsp_model.runtime.exported import Exported
 
 # What a run's folder holds.
 SKELETONS, RECORD, REPORT, METRICS = "skeletons", "record.npz", "report.html", "metrics.json"
+# These, and what a killed process leaves of them.
+_FILES = "|".join(map(re.escape, (RECORD, REPORT, METRICS)))
+_OURS = re.compile(rf"{SKELETONS}|{_FILES}|\.({_FILES})\.\d+")
 
 _SECOND = 1_000_000_000  # ns
 
@@ -76,6 +81,14 @@ def _facts(bag: Path, options: Options, model: STSPNet | Exported, backend: str)
     )
 
 
+def apart(out: Path, inputs: Sequence[Path]) -> None:
+    """Raise ReplayError if a replay into the folder `out` could touch what it reads."""
+    folder = out.resolve()
+    for path in inputs:
+        if folder in (path.resolve(), *path.resolve().parents):
+            raise ReplayError(f"{path} lies in {out}, where the results go; choose another folder")
+
+
 def finished(out: Path, facts: Mapping[str, Any]) -> dict[str, Any] | None:
     """The metrics of a replay that is complete in the folder `out`; None if there is none.
 
@@ -84,9 +97,8 @@ def finished(out: Path, facts: Mapping[str, Any]) -> dict[str, Any] | None:
     """
     if not out.exists():
         return None
-    ours = (SKELETONS, RECORD, REPORT, METRICS)
     found = [entry.name for entry in out.iterdir()] if out.is_dir() else [out.name]
-    foreign = [name for name in sorted(found) if not name.lstrip(".").startswith(ours)]
+    foreign = [name for name in sorted(found) if not _OURS.fullmatch(name)]
     if foreign:
         raise ReplayError(
             f"{out} holds other files ({', '.join(foreign[:3])}); choose an empty folder"
@@ -149,6 +161,8 @@ def replay(
         ReplayError, BagError, DataError: with a sentence. After damage in the middle of a bag what
             there is then is written first.
     """
+    truth_file = Path(options.ground_truth or bag)
+    apart(out, [bag, truth_file])
     model, backend = _load(options)
     with BagReader(bag) as reader:
         facts = _facts(bag, options, model, backend)
@@ -159,7 +173,6 @@ def replay(
         info_topic = camera_info_topic(reader, topic, options.camera_info_topic)
         count = reader.topics[topic].count
         infos = sum(t.type == CAMERA_INFO_TYPE and t.count > 0 for t in reader.topics.values())
-    truth_file = Path(options.ground_truth or bag)
     truth = true_poses(truth_file)
     if options.ground_truth and not truth:
         raise ReplayError(f"bag {truth_file} has nobody on a topic {TRUTH_TOPIC}")
@@ -173,7 +186,7 @@ def replay(
             "unknown"
         )
     out.mkdir(parents=True, exist_ok=True)
-    damage = None
+    damage, on_demand = None, False
     with (
         BagWriter(out / SKELETONS) as writer,
         beside() as thread,
@@ -183,18 +196,20 @@ def replay(
         with tqdm(total=count, desc=bag.name, unit=" images", disable=not bar) as progress:
             began = time.perf_counter()
             try:
-                while not stopped() and (frame := next(frames, None)) is not None:
+                while not (on_demand := stopped()) and (frame := next(frames, None)) is not None:
                     run.process(frame)
                     progress.update()
             except BagError as error:
                 damage = error
             run.finish_writing()
             seconds = time.perf_counter() - began
-    complete = damage is None and len(run.stamps) == count
+    complete = damage is None and (not on_demand or len(run.stamps) == count)
     record, pictures, left_out = run.record(facts, topic, truth, complete)
     notes += run.notes()
     if complete and left_out:
         notes.append(f"{left_out} true poses are at the stamp of no image, and are left out")
+    if complete and len(run.stamps) < count:
+        notes.append(f"the bag says that it holds {count} images, and holds {len(run.stamps)}")
     if not complete:
         why = f"at damage: {damage}" if damage else "on demand"
         notes.append(f"stopped {why}, after {len(run.stamps)} of {count} images")
@@ -238,10 +253,3 @@ def _metrics(
             **scores(record),
         }
     )
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a file of JSON, which appears only once complete."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(path)

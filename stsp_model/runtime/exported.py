@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from stsp_model.checkpoint import weights_sha256
+from stsp_model.files import replacing
 from stsp_model.network import STSPNet
 from stsp_model.runtime import FLOAT16, FLOAT32
 from stsp_model.runtime.graphs import EPE, FINDER, GRAPHS, LIFTER, SIGNATURES, examples, graphs
@@ -209,12 +210,8 @@ def write(network: Exported, folder: str | os.PathLike[str]) -> None:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in network.files.items():
-        partial = folder / f".{file_name(name)}.{os.getpid()}"
-        try:
-            partial.write_bytes(content)
-            partial.replace(folder / file_name(name))
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(folder / file_name(name)) as file:
+            file.write(content)
 
 
 def read(folder: str | os.PathLike[str]) -> Exported:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from stsp_model.files import replacing
 from stsp_model.runtime.graphs import SIGNATURES
 from stsp_model.runtime.packages import needed
 from stsp_model.runtime.running import Run, padded
@@ -47,12 +48,8 @@ def load(graph: str, content: bytes, device: torch.device) -> Run:
         _log.warning("building the TensorRT engine of the %s; once per device, minutes", graph)
         plan = bytes(_built(trt, logger, graph, content))
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            partial.write_bytes(plan)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(path) as file:
+            file.write(plan)
         _log.warning("the engine is ready and kept as %s", path)
         engine = trt.Runtime(logger).deserialize_cuda_engine(plan)
     return padded(_run(trt, graph, engine, device), _MOST_PEOPLE)

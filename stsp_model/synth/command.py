@@ -49,7 +49,9 @@ def run(options: argparse.Namespace) -> int:
             tumbled=options.tumbled,
         )
         job = Job(options.out, tuple(options.mocap), settings, options.format, options.backgrounds)
-        clips = options.clips or max(1, -(-options.frames // frames))
+        clips = options.clips
+        if clips is None:
+            clips = max(1, -(-options.frames // frames))
         start = time.monotonic()
         tally = render_set(job, clips, options.workers)
     except (DataError, ValueError, ImportError, RuntimeError, OSError) as error:
@@ -86,7 +88,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     amount = command.add_mutually_exclusive_group(required=True)
     amount.add_argument("--clips", type=int, help="how many clips the set has")
-    amount.add_argument("--frames", type=int, help="how many frames at most, as whole clips")
+    amount.add_argument("--frames", type=int, help="about how many: as many clips as hold them")
     command.add_argument("--split", choices=("train", "validation"), default="train")
     command.add_argument("--seed", type=int, default=0, help="default: 0")
     command.add_argument(

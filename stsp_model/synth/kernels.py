@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import warp as wp
 
-# Columns of the materials' table: first colour, second colour, pattern, scale, folds.
-MATERIAL_COLUMNS = 9
 FAR = wp.constant(1.0e4)
 _LIFT = wp.constant(0.003)  # m; where a shadow's ray starts above its surface
 

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from stsp_model.data.errors import DataError
 from stsp_model.data.shards import INDEX_FILE, SUFFIX, save_clip
+from stsp_model.files import replacing
 from stsp_model.synth import CREDITS
 from stsp_model.synth.bag import write_bag
 from stsp_model.synth.body import anatomy
@@ -107,9 +108,8 @@ def _claim(job: Job, about: dict[str, Any]) -> None:
     if job.out.exists() and any(job.out.iterdir()):
         raise DataError(f"{job.out} holds other files and no {INDEX_FILE}; choose an empty folder")
     job.out.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(part, file)
+    with replacing(file) as index:
+        index.write((json.dumps(about, indent=1, sort_keys=True) + "\n").encode())
 
 
 _WORKER: dict[str, Any] = {}
@@ -126,7 +126,6 @@ def _end_with_parent() -> None:
 def _start(job: Job) -> None:
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: it lets clips finish
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     takes = open_takes(job.mocap, job.settings.split)
@@ -149,6 +148,16 @@ def _render(number: int) -> tuple[int, int]:
     os.replace(parts / path.name, path)
     parts.rmdir()
     return len(clip.jpegs), size
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Processes started here never see Ctrl-C; it reaches this one afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -203,7 +212,8 @@ def render_set(job: Job, clips: int, workers: int = 2, quiet: bool = False) -> T
             queue, running = iter(missing), set[Future[tuple[int, int]]]()
             while True:
                 while len(running) < 2 * workers and (number := next(queue, None)) is not None:
-                    running.add(pool.submit(_render, number))
+                    with _without_interrupts():
+                        running.add(pool.submit(_render, number))
                 if not running:
                     break
                 done, running = wait(running, return_when=FIRST_COMPLETED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import typing
 from collections.abc import Mapping, Sequence
@@ -110,6 +111,10 @@ def _value(kind: Any, value: Any, name: str) -> Any:
         return tuple(_value(kind, item, name) for kind, item in zip(arguments, value, strict=True))
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if kind is float and isinstance(value, str):
+        # YAML 1.1 takes 1e-4 for a word, as it has no point.
+        with contextlib.suppress(ValueError):
+            return float(value)
     if type(value) is not kind:
         raise ConfigError(f"{name} is {value!r}, expected a value of type {kind.__name__}")
     return value

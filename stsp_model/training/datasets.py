@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from stsp_model.crop import Image
+from stsp_model.crop import BORDER_BGR, Image
 from stsp_model.data.errors import DataError
 from stsp_model.data.formats import open_dataset, split_spec
 from stsp_model.data.samples import FloatArray, ImagePose
@@ -123,12 +123,18 @@ class People:
         return item
 
     def picture(self, index: int) -> Picture:
-        """The picture of item `index`, and the boxes of everybody known to be in it."""
+        """The picture of item `index`, and the boxes of everybody known to be in it.
+
+        Crowds are covered: their people have no boxes, and must not pass for nobody.
+        """
         pose = self[index]
         part, index = self._find(index)
         everybody: Callable[[int], FloatArray] | None = getattr(part, "boxes", None)
         boxes = pose.box[None] if everybody is None else everybody(index)
-        return pose.image, boxes[np.isfinite(boxes).all(axis=1)]
+        boxes = boxes[np.isfinite(boxes).all(axis=1)]
+        crowds: Callable[[int], FloatArray] | None = getattr(part, "crowds", None)
+        image = pose.image if crowds is None else _covered(pose.image, crowds(index), boxes)
+        return image, boxes
 
     def _find(self, index: int) -> tuple[Any, int]:
         if not 0 <= index < len(self):
@@ -138,6 +144,18 @@ class People:
                 return part, index
             index -= len(part)
         raise AssertionError
+
+
+def _covered(image: Image, crowds: FloatArray, people: FloatArray) -> Image:
+    """The image with a neutral colour over the boxes of crowds, but for the boxes of people."""
+    if not len(crowds):
+        return image
+    hidden = np.zeros(image.shape[:2], bool)
+    for boxes, value in ((crowds, True), (people, False)):
+        # From edge to edge of pixels, whose centres lie at whole numbers.
+        for x0, y0, x1, y1 in np.clip(np.rint(boxes + 0.5), 0, None).astype(int).tolist():
+            hidden[y0:y1, x0:x1] = value
+    return np.where(hidden[..., None], np.array(BORDER_BGR, np.uint8), image)
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from stsp_model.checkpoint import load_model, save
 from stsp_model.data.formats import split_spec
+from stsp_model.files import replacing
 from stsp_model.network import STSPNet
 from stsp_model.training.config import ConfigError, Optimisation
 from stsp_model.training.config_3d import StageConfig
@@ -31,11 +32,11 @@ from stsp_model.training.plan import places
 from stsp_model.training.stage import Stage
 from stsp_model.training.state import (
     BEST,
+    CHECKPOINT,
     Average,
     Progress,
     identity,
     load_checkpoint,
-    replacing,
     save_checkpoint,
 )
 from stsp_model.training.sync import share_batch_norm
@@ -171,8 +172,10 @@ class _Trainer:
 
     def _begin(self) -> None:
         out = self.run.out
-        if (out / "last.ckpt").exists():
+        if (out / CHECKPOINT).exists():
             raise ConfigError(f"{out} holds a run already: --resume it, or give another --out")
+        if (out / BEST).exists():
+            raise ConfigError(f"{out} holds a {BEST} of another run: give another --out")
         if self.fabric.is_global_zero:
             out.mkdir(parents=True, exist_ok=True)
         self.fabric.barrier()

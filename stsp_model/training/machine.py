@@ -11,6 +11,7 @@ import torch
 from lightning_fabric import Fabric
 from torch.utils.data import DataLoader, Dataset
 
+from stsp_model.data.errors import DataError
 from stsp_model.training.config import ConfigError, Optimisation
 from stsp_model.training.stage import Batches
 
@@ -79,6 +80,11 @@ def load(fabric: Fabric, batches: Batches, settings: Optimisation, steps: range)
         prefetch_factor=2 if workers else None,
     )
     threads = torch.get_num_threads()
-    for batch in loader:
-        torch.set_num_threads(threads)
-        yield fabric.to_device(batch)
+    try:
+        for batch in loader:
+            torch.set_num_threads(threads)
+            yield fabric.to_device(batch)
+    except DataError as error:
+        # A worker's error comes with its traceback for a text, whose last line is the sentence.
+        told = str(error).strip().splitlines()[-1]
+        raise DataError(told.removeprefix(f"{DataError.__module__}.DataError: ")) from None

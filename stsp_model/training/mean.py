@@ -14,7 +14,6 @@ import argparse
 import sys
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
@@ -36,10 +35,10 @@ def mean(before: str, after: str, out: str, share: float, modules: Sequence[str]
     """
     if not 0 <= share <= 1:
         raise ValueError(f"share is {share}, expected 0 to 1")
-    network = load_model(Path(after))
+    network = load_model(after)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that BEFORE may be half trained is no news
-        earlier = load_model(Path(before))
+        earlier = load_model(before)
     if earlier.preset != network.preset:
         raise ValueError(f"{before} and {after} hold weights of different presets")
     for module in modules:

@@ -181,16 +181,14 @@ def _with_times(fitted: Noise, scaled: FloatArray, bulk: BoolArray, stamps: Floa
     )
 
 
-def main(weights: str = "", spec: str = "") -> str:
+def main(weights: str = "", spec: str = "", *more: str) -> str:
     """The noise of a keypoint module on the selection part of a data set, as YAML.
 
     Raises:
         DataError, OSError, ValueError: what does not fit.
     """
-    if not spec:
-        raise DataError(
-            f"the data are missing, expected WEIGHTS FORMAT:PATH of {', '.join(IMAGES)}"
-        )
+    if not spec or more:
+        raise DataError(f"expected WEIGHTS FORMAT:PATH, FORMAT one of {', '.join(IMAGES)}")
     network = load_model(weights)
     config = load_config(network.preset.name, "lift")
     assert isinstance(config, LiftConfig)

@@ -55,12 +55,19 @@ def run_stage(
     config = load_config(preset, stage, config_file, changes)
     model = initial_model(PRESETS[preset], config, weights)
     history = train_stage(model, config, data, out, select, resume=resume, device=device)
-    if not (Path(out) / BEST).exists():
+    best_weights(Path(out))
+    return history
+
+
+def best_weights(out: Path) -> Path:
+    """The file that a run wrote. Raises TrainingError if none of its epochs was worth it."""
+    best = out / BEST
+    if not best.exists():
         raise TrainingError(
             f"no epoch was better than the weights it began with, so no {BEST} was written; the "
-            f"scores stand in {Path(out) / HISTORY}"
+            f"scores stand in {out / HISTORY}"
         )
-    return history
+    return best
 
 
 def initial_model(

@@ -1,19 +1,17 @@
-"""What a run must remember to go on exactly where it was: files that are whole or not there."""
+"""What a run must remember to go on exactly where it was."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from stsp_model.files import replacing
 from stsp_model.network import STSPNet
 from stsp_model.training.config import ConfigError
 from stsp_model.training.config_3d import StageConfig
@@ -80,20 +78,6 @@ def identity(config: StageConfig, data: Any, select: Any) -> str:
     return json.dumps({"config": values, "data": data, "select": select}, sort_keys=True)
 
 
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write that appears whole or not at all, even if the power fails."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def save_checkpoint(
     folder: Path,
     run: str,
@@ -102,7 +86,10 @@ def save_checkpoint(
     average: dict[str, Tensor],
     optimiser: dict[str, Any],
 ) -> None:
-    """Write the checkpoint of a run; `run` is its `identity`, `network` as it is now."""
+    """Write the checkpoint of a run; `run` is its `identity`, `network` as it is now.
+
+    Raises OSError if it cannot be written; the one before then stays.
+    """
     content = {
         "version": _VERSION,
         "run": run,
@@ -113,8 +100,12 @@ def save_checkpoint(
         "average": average,
         "optimiser": optimiser,
     }
-    with replacing(folder / CHECKPOINT) as file:
-        torch.save(content, file)
+    path = folder / CHECKPOINT
+    with replacing(path) as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:  # what torch makes of an OSError in its writer
+            raise OSError(f"{path} cannot be written ({error}); the disk may be full") from None
 
 
 def load_checkpoint(folder: Path, run: str) -> tuple[Progress, dict[str, Any]]:

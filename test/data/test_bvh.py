@@ -118,7 +118,7 @@ def test_our_joints_come_from_theirs_by_name():
         (ARM + "10 20 30 90 0 0 -90 0 nan", "not finite"),
         (ARM.replace("Frames:", "Frame:") + "1", "not followed by Frames"),
         (ARM.replace("0.02", "0") + "1", "0.0 s each"),
-        (ARM.replace("OFFSET 0 100", "OFFSET 0 10000") + "0 " * 9, "measures 100 m; pass"),
+        (ARM.replace("OFFSET 0 100", "OFFSET 0 10000") + "0 " * 9, "measures 100 m; the commands"),
     ],
 )
 def test_a_damaged_file_is_told_in_a_sentence(text, told):
@@ -185,6 +185,17 @@ def test_folder_file_and_archive_give_the_same(tmp_path):
     assert single[0].up.tolist() == [0, 1, 0]
     held_out = BVHDataset(folder, "validation")
     assert [held_out.clip(i) for i in range(len(held_out))] == ["02_04"]
+
+
+def test_clips_are_known_by_their_suffix_in_any_case(tmp_path):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    (folder / "02_01.BVH").write_text(body(still(40)))
+    (folder / "._02_01.BVH").write_bytes(b"\0\5\26\7")  # what macOS puts beside it
+    with tarfile.open(tmp_path / "clips.tar", "w") as archive:
+        archive.add(folder, arcname=".")
+    for path in (folder, tmp_path / "clips.tar"):
+        assert [name for name, _ in bvh_texts(path)] == ["02_01"]
 
 
 def test_wrong_paths_are_told(tmp_path):

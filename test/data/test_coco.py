@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from people import write_images
 
+from stsp_model.crop import BORDER_BGR
 from stsp_model.data.coco import COCOKeypoints
 from stsp_model.data.errors import DataError
 from stsp_model.skeleton import COCO_17, INDEX
+from stsp_model.training.datasets import People
 
 
 def person(id, image, x=10, flag=2, **changes):
@@ -143,3 +145,28 @@ def test_resized_images_are_told(tmp_path):
     data = COCOKeypoints(path)
     with pytest.raises(DataError, match="has 32x24 pixels, but its annotations are for 64x48"):
         data[0]
+
+
+def test_a_crowd_is_covered_where_pictures_without_people_are_looked_for(tmp_path):
+    crowd = person(2, 7, iscrowd=1, bbox=[20, 0, 44, 48])
+    data = COCOKeypoints(write(tmp_path, content([person(1, 7), crowd, person(3, 8)])))
+    assert data.crowds(0).tolist() == [[19.5, -0.5, 63.5, 47.5]]
+    image, boxes = People((data,)).picture(0)
+    assert boxes.tolist() == [[9.5, 4.5, 29.5, 34.5]]
+    covered = (image == np.array(BORDER_BGR)).all(axis=-1)
+    assert covered[:, 30:].all()
+    assert covered[:5, 20:].all()
+    assert not covered[5:35, 20:30].any()  # the labelled person's own
+    assert not covered[:, :20].any()
+    whole, _ = People((data,)).picture(1)
+    np.testing.assert_array_equal(whole, data[1].image)
+
+
+def test_images_may_lie_in_folders(tmp_path):
+    document = content([person(1, 7)])
+    document["images"][0]["file_name"] = "sub/a.jpg"
+    path = write(tmp_path, document)
+    with pytest.raises(DataError, match=r"lacks 1 of 1 images \(sub/a\.jpg first\)"):
+        COCOKeypoints(path)
+    write_images(tmp_path / "val2017" / "sub", ["a.jpg"])
+    assert COCOKeypoints(path)[0].image.shape == (48, 64, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from people import standing, walking, write_images
@@ -115,6 +116,20 @@ def test_an_image_that_is_cut_off_is_named(tmp_path):
     (tmp_path / "b.jpg").write_bytes(b"")
     with pytest.raises(DataError, match=r"b\.jpg does not decode"):
         read_image(tmp_path / "b.jpg")
+    # OpenCV would make up the second half.
+    whole = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "c.jpg").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"c\.jpg: JPEG image is cut off"):
+        read_image(tmp_path / "c.jpg")
+    with pytest.raises(DataError, match=r"d\.jpg cannot be read: No such file"):
+        read_image(tmp_path / "d.jpg")
+
+
+def test_images_of_other_formats_are_read(tmp_path):
+    image = np.arange(48 * 64 * 3, dtype=np.uint8).reshape(48, 64, 3)
+    for name in ("a.bmp", "a.png", "a.tiff"):
+        cv2.imwrite(str(tmp_path / name), image)
+        np.testing.assert_array_equal(read_image(tmp_path / name), image)
 
 
 def test_what_reports_is_kept_out_of_training():

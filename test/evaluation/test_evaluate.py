@@ -271,6 +271,38 @@ def test_mistakes_are_told_in_a_sentence(mocap, capsys, arguments, message):
     assert "Traceback" not in err + out
 
 
+def test_scores_are_shown_though_a_file_cannot_be_written(mocap, tmp_path, capsys):
+    data = ("--data", f"bvh:{mocap}", "--split", "validation", "--truth", "--views", 1)
+    (tmp_path / "plain").touch()
+    for option in ("--json", "--save-predictions"):
+        code, out, err = run(capsys, *data, option, tmp_path / "plain" / "file")
+        assert code == 1
+        assert "MPJPE" in out
+        assert "plain/file" in err
+    assert run(capsys, *data, "--save-predictions", tmp_path / "new" / "p.npz")[0] == 0
+    assert load_predictions(tmp_path / "new" / "p.npz")
+
+
+def test_inputs_to_lift_are_those_of_motions(lspet, tmp_path, capsys):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    rendered(folder, clip("000000"))
+    for data in (f"lspet:{lspet}", f"synth:{folder}"):
+        arguments = ("--data", data, "--truth", "--save-inputs", tmp_path / "in.npz")
+        code, _, err = run(capsys, *arguments, "--split", "all")
+        assert code == 1
+        assert "has no motions, whose 2D joints --save-inputs writes" in err
+
+
+def test_videos_of_nobody_cannot_be_scored(tmp_path, capsys):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    rendered(folder, clip("000000", heights=()))
+    code, _, err = run(capsys, "--data", f"synth:{folder}", "--truth")
+    assert code == 1
+    assert "there is nobody in the videos" in err
+
+
 def test_predictions_for_other_takes_or_other_frames_are_refused(mocap, tmp_path, capsys):
     data = ("--data", f"bvh:{mocap}", "--split", "validation", "--views", 1)
     joints = np.zeros((3, 17, 3))

@@ -1,6 +1,7 @@
 """Videos with truth: read from bags and clips, followed, and matched to the right person."""
 
 import re
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -229,3 +230,51 @@ def test_what_holds_no_truth_is_refused(tmp_path):
         list(video.bags(tmp_path))
     with pytest.raises(DataError, match="no folder of `stsp synth`"):
         list(video.rendered(tmp_path))
+
+
+def test_bags_are_told_apart_by_all_of_their_names(tmp_path):
+    for number in range(2):
+        write_bag(tmp_path / "bags" / f"take1.{number}", clip(heights=(1.2,)))
+    names = [person.name for one in video.bags(tmp_path / "bags") for person in one.people]
+    assert names == ["take1.0/child_0", "take1.1/child_0"]
+    (tmp_path / "bags" / "take1.1.mcap").touch()
+    with pytest.raises(DataError, match=r"take1\.1 and .*take1\.1\.mcap have one name"):
+        next(video.bags(tmp_path / "bags"))
+
+
+def test_doubled_truth_counts_once_in_order_and_without_those_who_left(tmp_path):
+    write_bag(tmp_path / "whole", clip(heights=(1.2,)))
+    with BagReader(tmp_path / "whole") as reader, BagWriter(tmp_path / "bag") as bag:
+        bag.add_topic(TRUTH_TOPIC, SKELETONS_TYPE)
+        messages = [reader.decode(record) for record in reader.records([TRUTH_TOPIC])]
+        for message in [*reversed(messages[:-1]), *messages[:2]]:
+            bag.write_message(TRUTH_TOPIC, 1, message)
+        gone = messages[-1].skeletons[0]
+        gone.tracking_state, gone.height = int(TrackingState.TERMINATE), np.nan
+        bag.write_message(TRUTH_TOPIC, 1, messages[-1])
+    (person,) = video.bag_people(tmp_path / "bag")
+    np.testing.assert_allclose(person.stamps, 1 + np.arange(T - 1) / 30, atol=1e-9)
+    assert person.height == pytest.approx(1.2)
+
+
+def test_truth_at_the_stamp_of_no_picture_is_told(tmp_path):
+    (footage,) = rendered(tmp_path, clip(heights=(1.2,)))
+    late = replace(footage.people[0], stamps=footage.people[0].stamps + 0.001)
+    reason = "the first picture is of 1.000000000 s, the first true pose of 1.001000000 s"
+    with pytest.raises(DataError, match=reason):
+        video.predict(STSPNet("edge"), replace(footage, people=(late,)), height_given=False)
+
+
+def test_a_camera_info_that_cannot_be_used_names_the_bag(tmp_path):
+    write_bag(tmp_path / "whole", clip(heights=(1.2,)))
+    with BagReader(tmp_path / "whole") as reader, BagWriter(tmp_path / "skewed") as bag:
+        for topic in reader.topics.values():
+            bag.add_topic(topic.name, topic.type)
+        for record in reader.records(list(reader.topics)):
+            message = reader.decode(record)
+            if record.topic.endswith("camera_info"):
+                message.k = np.array([200, 3, 79.5, 0, 200, 59.5, 0, 0, 1.0])
+            bag.write_message(record.topic, record.log_time, message)
+    (footage,) = video.bags(tmp_path / "skewed")
+    with pytest.raises(DataError, match=r"bag .*skewed: camera_info: K is"):
+        list(footage.pictures())

@@ -77,6 +77,8 @@ def test_saving_replaces_the_file_and_leaves_nothing_else(model, tmp_path):
     save(model, path)
     assert load_model(path).preset.name == "edge"
     assert [p.name for p in tmp_path.iterdir()] == ["edge.safetensors"]
+    (tmp_path / "plain").touch()  # as readable as any other file
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_saving_refuses_weights_that_are_not_finite(tmp_path):

@@ -93,3 +93,25 @@ def test_ctrl_c_is_no_traceback(
     monkeypatch.setattr(cli, "demo", interrupted)
     assert cli.main(["demo"]) == 130
     assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_output_that_nobody_reads_to_its_end_is_no_traceback() -> None:
+    program = """
+import argparse
+from stsp_model import cli
+
+class Parser:
+    def parse_args(self, arguments):
+        return argparse.Namespace(run=lambda options: print("line\\n" * 100_000) or 0)
+
+cli.parser = Parser
+raise SystemExit(cli.main())
+"""
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1

@@ -235,14 +235,6 @@ def test_gaussian_nll_by_hand_and_is_least_at_the_true_variance():
     assert nll[1] == min(nll)
 
 
-def test_sums_are_weighted_as_told():
-    one, two, three = tensor(1.0), tensor(2.0), tensor(3.0)
-    assert losses.epe_loss(one, two, 0.5).item() == 2
-    assert losses.gsr_loss(one, two, three, 0.5, 2).item() == 8
-    assert losses.tmp_loss(one, two, three, 0.5, 2).item() == 8
-    assert losses.total_loss(one, two, three, (1, 10, 100)).item() == 321
-
-
 def test_masked_truth_may_be_nan_and_its_prediction_gets_no_gradient():
     mask = torch.ones(CLIP[:3], dtype=torch.bool)
     mask[0, 1, 5] = False

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +19,7 @@ from stsp_model.data.errors import DataError
 from stsp_model.data.shards import INDEX_FILE, load_clip
 from stsp_model.skeleton import INDEX, JOINTS
 from stsp_model.sources import open_source
+from stsp_model.synth import write
 from stsp_model.synth.bag import CAMERA_INFO_TOPIC, IMAGE_TOPIC, TRUTH_TOPIC, write_bag
 from stsp_model.synth.clips import ClipSettings, make_clip, open_takes
 from stsp_model.synth.write import Job, render_set
@@ -164,6 +167,8 @@ def test_the_command_says_what_is_wrong(mocap, tmp_path, capsys):
     assert "does not exist" in capsys.readouterr().err
     assert main(["synth", out, "--mocap", str(mocap), "--clips", "1", "--size", "8"]) == 1
     assert "width is 8" in capsys.readouterr().err
+    assert main(["synth", out, "--mocap", str(mocap), "--clips", "0"]) == 1
+    assert "clips is 0" in capsys.readouterr().err
     for option in ("mixed", "tumbled"):
         assert main(["synth", out, "--mocap", str(mocap), "--clips", "1", f"--{option}", "2"]) == 1
         assert f"{option} is 2.0" in capsys.readouterr().err
@@ -184,3 +189,11 @@ def test_without_the_extra_the_command_names_it(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     assert main(["synth", str(tmp_path), "--mocap", ".", "--clips", "1"]) == 1
     assert "pip install stsp-pose[synth]" in capsys.readouterr().err
+
+
+def test_ctrl_c_does_not_reach_a_worker_that_starts():
+    with write._without_interrupts():
+        blocked = subprocess.run(["grep", "SigBlk", "/proc/self/status"], capture_output=True)
+    free = subprocess.run(["grep", "SigBlk", "/proc/self/status"], capture_output=True)
+    masks = [int(found.stdout.split()[1], 16) for found in (blocked, free)]
+    assert [mask >> (signal.SIGINT - 1) & 1 for mask in masks] == [1, 0]

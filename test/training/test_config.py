@@ -47,6 +47,9 @@ def test_values_can_be_changed_by_name():
     config = load_config("edge", "epe", changes=["optimisation.epochs=3", "sizes=[[0, 192]]"])
     assert config.optimisation.epochs == 3
     assert config.sizes == ((0, 192),)
+    # As everybody writes it, though YAML 1.1 takes it for a word.
+    change = "optimisation.learning_rate=1e-4"
+    assert load_config("edge", "epe", changes=[change]).optimisation.learning_rate == 1e-4
 
 
 @pytest.mark.parametrize(
@@ -59,6 +62,7 @@ def test_values_can_be_changed_by_name():
         ("optimisation.schedule=steps", "plateau or cosine"),
         ("optimisation.average_decay=1.0", "would never move"),
         ("optimisation.learning_rate=.nan", "learning_rate is nan"),
+        ("optimisation.learning_rate=fast", "learning_rate is 'fast', expected a value of type"),
         ("rendered_share=0.5", "rendered_share is 0.5, expected 0 to 0.3"),
         ("sizes=[[0, 100]]", "100 px, expected a multiple of 32 from 64"),
         ("sizes=[[5, 128]]", "expected 0 first, then rising"),

@@ -16,11 +16,13 @@ import torch
 from minisets import short_epe, short_lift
 
 from stsp_model.checkpoint import load_model
+from stsp_model.data.errors import DataError
 from stsp_model.network import STSPNet
 from stsp_model.training import loop
 from stsp_model.training.config import ConfigError
+from stsp_model.training.machine import load, make_fabric
 from stsp_model.training.run import train_stage
-from stsp_model.training.state import BEST, CHECKPOINT
+from stsp_model.training.state import BEST, CHECKPOINT, Progress, save_checkpoint
 
 HERE = Path(__file__).parent
 PATH = os.pathsep.join([str(HERE), *sys.path])
@@ -127,6 +129,44 @@ def test_a_second_run_does_not_overwrite_the_first(tmp_path, cmu):
         train_stage(
             STSPNet(minisets.TINY), config, [cmu], tmp_path / "no", resume=True, device="cpu"
         )
+
+
+def test_weights_of_another_run_are_neither_lost_nor_passed_off_as_this_ones(tmp_path, cmu):
+    config = replace(short_lift(), optimisation=replace(short_lift().optimisation, epochs=1))
+    (tmp_path / BEST).write_bytes(b"of before")
+    with pytest.raises(ConfigError, match=f"holds a {BEST} of another run"):
+        train_stage(STSPNet(minisets.TINY), config, [cmu], tmp_path, device="cpu")
+    assert (tmp_path / BEST).read_bytes() == b"of before"
+
+
+def test_a_full_disk_is_told_and_leaves_the_checkpoint_before(tmp_path, monkeypatch):
+    def full(_content, file):
+        file.write(b"half")
+        raise RuntimeError("unexpected pos 448 vs 342")
+
+    (tmp_path / CHECKPOINT).write_bytes(b"of before")
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match=rf"{CHECKPOINT} cannot be written .*the disk may be full"):
+        save_checkpoint(tmp_path, "", Progress(), STSPNet(minisets.TINY), {}, {})
+    assert [file.name for file in tmp_path.iterdir()] == [CHECKPOINT]
+    assert (tmp_path / CHECKPOINT).read_bytes() == b"of before"
+
+
+class Damaged:
+    """Batches none of which can be made."""
+
+    size = 16
+
+    def batch(self, *_):
+        raise DataError("im00007.jpg does not decode")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_a_worker_cannot_read_is_told_in_its_sentence(workers):
+    settings = replace(short_lift().optimisation, workers=workers)
+    with pytest.raises(DataError) as told:
+        next(load(make_fabric("cpu"), Damaged(), settings, range(1)))
+    assert str(told.value) == "im00007.jpg does not decode"
 
 
 def test_a_run_can_be_made_longer_unless_its_schedule_knows_the_end(tmp_path, cmu):

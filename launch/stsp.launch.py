@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
@@ -49,6 +51,8 @@ def start(context: LaunchContext) -> list[SetEnvironmentVariable | Node]:
         values["use_sim_time"] = boolean("use_sim_time", given["use_sim_time"])
     parameters: list[str | dict[str, str | bool]] = []
     if "params_file" in given:
+        if not Path(given["params_file"]).is_file():
+            raise ValueError(f"launch argument params_file: there is no {given['params_file']}")
         parameters.append(given["params_file"])
     if values:
         parameters.append(values)

@@ -32,6 +32,6 @@ def load_arrays(path: str | Path) -> dict[str, npt.NDArray[Any]]:
         with np.load(path, allow_pickle=False) as archive:  # a lone array is no context: TypeError
             return {name: archive[name] for name in archive.files}
     except _UNREADABLE as error:
-        raise ValueError(
-            f"{path} cannot be read as an .npz file without pickles ({error})"
-        ) from None
+        # NumPy takes what it does not know for a pickle, and says how to load that unsafely.
+        why = "it is another kind of file" if "pickle" in str(error) else error
+        raise ValueError(f"{path} cannot be read as an .npz file without pickles ({why})") from None

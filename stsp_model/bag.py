@@ -252,7 +252,7 @@ class BagReader:
         except Exception as error:
             raise BagError(
                 f"a message on {record.topic} in bag {self.path} does not decode as {record.type}: "
-                f"{error!r}"
+                f"{error!r}; of a compressed bag give the folder, whose metadata.yaml says how"
             ) from error
 
     def close(self) -> None:

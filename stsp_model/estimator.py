@@ -47,7 +47,7 @@ FloatArray = npt.NDArray[np.float64]
 Image = npt.NDArray[np.uint8]
 
 SEARCH_EVERY = 5  # frames from one look for further people to the next, while somebody is in sight
-MOST_PEOPLE = 100
+MOST_PEOPLE = 20  # as the node's parameter max_people
 _PROPOSED = 2 / 3  # of min_confidence: the score of the finder's boxes, as a closer look decides
 _WARM_UP_SIZE = (480, 640)  # height and width
 

@@ -75,6 +75,8 @@ def open_source(path: str | Path, image_topic: str | None = None, start: float =
     path = Path(path)
     if not path.exists():
         raise SourceError(f"{path} does not exist")
+    if path.suffix == ".zstd":
+        raise SourceError(f"{path} is a compressed part of a bag; give the bag's folder")
     if is_bag(path):
         count, frames = _bag(path, image_topic)
     elif path.is_dir():

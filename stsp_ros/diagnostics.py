@@ -119,7 +119,7 @@ class Statistics:
                 dropped=dict(self._dropped),
                 rate_in=(self._received - received) / elapsed,
                 rate_out=(self._processed - processed) / elapsed,
-                latencies=latencies,
+                latencies={name: tuple(values) for name, values in latencies.items()},
                 new_drops=dict(self._dropped - dropped),
             )
             self._reported_at = now

@@ -33,7 +33,11 @@ def main(args: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:  # as for a parameter file that is none
+        print(f"pose_node: {error}", file=sys.stderr)
+        return 1
     try:
         node = PoseNode()
     except ValueError as error:

@@ -20,16 +20,19 @@ from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from rclpy.subscription import Subscription
 from rclpy.utilities import remove_ros_args
+from sensor_msgs.msg import JointState
 from stsp.msg import Skeleton3DArray
 from visualization_msgs.msg import MarkerArray
 
 from stsp_model.bag import SKELETONS_TYPE, BagError, BagWriter
 
-SKELETONS_TOPIC, MARKERS_TOPIC, DIAGNOSTICS_TOPIC = "stsp/skeletons", "stsp/markers", "/diagnostics"
+SKELETONS_TOPIC, MARKERS_TOPIC = "stsp/skeletons", "stsp/markers"
+ANGLES_TOPIC, DIAGNOSTICS_TOPIC = "stsp/joint_angles", "/diagnostics"
 # No picture is among them.
 TOPICS: dict[str, tuple[Any, str]] = {
     SKELETONS_TOPIC: (Skeleton3DArray, SKELETONS_TYPE),
     MARKERS_TOPIC: (MarkerArray, "visualization_msgs/msg/MarkerArray"),
+    ANGLES_TOPIC: (JointState, "sensor_msgs/msg/JointState"),
     DIAGNOSTICS_TOPIC: (DiagnosticArray, "diagnostic_msgs/msg/DiagnosticArray"),
 }
 _QOS = QoSProfile(depth=100)  # reliable; room for a pause of the disk
@@ -37,7 +40,7 @@ _STATUS_PERIOD = 0.5  # s
 
 
 class Recorder(Node):
-    """Writes skeletons, markers and diagnostics to a bag; the log time is that of publication.
+    """Writes what the node says to a bag; the log time is that of publication.
 
     With `status`, a line of JSON on stdout twice a second says for each topic how many publishers
     it has and how many messages were written.
@@ -58,6 +61,7 @@ class Recorder(Node):
                 else partial(self._write_without_info, topic)
             )
             self.create_subscription(kind, topic, callback, _QOS, raw=True)
+        self.get_logger().info(f"recording {', '.join(self.counts)} until Ctrl-C")
         if status:
             steady = Clock(clock_type=ClockType.STEADY_TIME)
             self.create_timer(_STATUS_PERIOD, self._print_status, clock=steady)
@@ -78,6 +82,15 @@ class Recorder(Node):
         }
         print(json.dumps(status), flush=True)
 
+    def tell(self) -> None:
+        """Say in the log what was recorded, and of what nothing came."""
+        told = ", ".join(f"{count} of {topic}" for topic, count in self.counts.items())
+        self.get_logger().info(f"messages recorded: {told}")
+        if not any(self.counts.values()):
+            self.get_logger().warning(
+                "nothing came: is the node running, and in this namespace (--ros-args -r __ns:=)?"
+            )
+
 
 def main(args: list[str] | None = None) -> int:
     """Record until Ctrl-C or SIGTERM; returns the exit code."""
@@ -94,9 +107,11 @@ def main(args: list[str] | None = None) -> int:
     try:
         with BagWriter(options.bag) as bag:
             executor = SingleThreadedExecutor()
-            executor.add_node(Recorder(bag, status=options.status))
+            recorder = Recorder(bag, status=options.status)
+            executor.add_node(recorder)
             while not stop.is_set():
                 executor.spin_once(timeout_sec=0.1)
+            recorder.tell()
     except (BagError, OSError) as error:
         print(f"recorder: {error}", file=sys.stderr)
         return 1

@@ -142,6 +142,8 @@ class DeepMimicDataset(Dataset[Motion]):
     def __init__(self, path: str | Path, split: str | None = None) -> None:
         path = Path(path)
         check_split(split, ("train", "validation"))
+        if not path.exists():
+            raise DataError(f"{path} does not exist, expected a folder of DeepMimic's clips")
         folder = path if path.is_dir() else path.parent
         self.character = read_character(folder / CHARACTER_FILE)
         files = sorted(folder.glob(f"{_PREFIX}*.txt")) if path.is_dir() else [path]

@@ -32,7 +32,7 @@ def split_spec(spec: str) -> tuple[str, Path]:
     """The format and the path of "FORMAT:PATH". Raises DataError for another form."""
     name, _, path = spec.partition(":")
     if not (name and path):
-        raise DataError(f"{spec!r} is no FORMAT:PATH, such as lspet:../shared/data/lspet")
+        raise DataError(f"{spec!r} is no FORMAT:PATH, such as lspet:PATH")
     return name, Path(path).expanduser()
 
 

@@ -29,7 +29,9 @@ def _read_mat(path: Path) -> FloatArray:
     try:
         from scipy.io import loadmat
     except ImportError:
-        raise DataError(f"{path} is read with SciPy: pip install 'stsp-pose[train]'") from None
+        raise DataError(
+            f"{path} is read with SciPy: pip install '.[train]' in stsp's checkout"
+        ) from None
     try:
         content = loadmat(path, variable_names=["joints"])
     except Exception as error:  # SciPy raises many kinds for a file that is cut off

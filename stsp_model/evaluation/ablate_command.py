@@ -28,7 +28,8 @@ def ablate(options: argparse.Namespace) -> int:
         import yaml  # noqa: F401
     except ImportError as error:
         print(
-            f"stsp ablate: {error}; training needs more packages: pip install 'stsp-pose[train]'",
+            f"stsp ablate: {error}; training needs more packages: pip install '.[train]' in stsp's "
+            "checkout",
             file=sys.stderr,
         )
         return 1
@@ -37,6 +38,7 @@ def ablate(options: argparse.Namespace) -> int:
     from stsp_model.files import write_json
     from stsp_model.network import PRESETS
     from stsp_model.training.config import ConfigError
+    from stsp_model.training.config_file import load_config
     from stsp_model.training.loop import TrainingError
 
     try:
@@ -44,6 +46,7 @@ def ablate(options: argparse.Namespace) -> int:
             raise DataError(f"seeds is {options.seeds}, expected 1 or more")
         every = _trials(options)
         out = options.out
+        load_config(options.preset, "lift", options.config, options.set)  # before a folder is made
         _claim(out, options)
 
         def train(preset: Preset, seed: int, folder: Path) -> STSPNet:
@@ -117,7 +120,7 @@ def add_command(commands: Any) -> None:
         description=(
             "Train and score the networks of the paper's Table 3 (modules), 4 (past poses) or 5 "
             "(graph layers), each with several seeds, on the lifting part. What is finished is not "
-            "done again, nor what two tables share. Needs pip install 'stsp-pose[train]'."
+            "done again, nor what two tables share. Needs the extra [train]."
         ),
     )
     command.add_argument("--table", type=int, choices=_TABLES, required=True)
@@ -163,7 +166,7 @@ def add_command(commands: Any) -> None:
         "--bodies",
         choices=("captured", "children"),
         default="captured",
-        help="whose proportions to score on; children needs BVH and stsp-pose[synth]",
+        help="whose proportions to score on; children needs BVH and the extra [synth]",
     )
     command.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto"

@@ -220,7 +220,7 @@ def add_command(commands: Any) -> None:
         "--bodies",
         choices=("captured", "children"),
         default="captured",
-        help="motions: whose proportions; children needs BVH and stsp-pose[synth]",
+        help="motions: whose proportions; children needs BVH and the extra [synth]",
     )
     command.add_argument(
         "--seed", type=int, default=0, help="of jitter, cameras, noise and bodies; default: 0"
@@ -230,7 +230,7 @@ def add_command(commands: Any) -> None:
         "--reliability",
         type=Path,
         metavar="PNG",
-        help="draw there what confidences and variances are worth; needs stsp-pose[report]",
+        help="draw there what confidences and variances are worth; needs the extra [report]",
     )
     command.add_argument(
         "--save-predictions", type=Path, metavar="FILE", help="write the scored poses there"

@@ -21,7 +21,8 @@ try:
     from matplotlib.ticker import PercentFormatter
 except ImportError as error:
     raise ImportError(
-        f"{error}; the reliability diagram needs Matplotlib: pip install 'stsp-pose[report]'"
+        f"{error}; the reliability diagram needs Matplotlib: pip install '.[report]' in stsp's "
+        "checkout"
     ) from None
 
 if TYPE_CHECKING:

@@ -218,12 +218,12 @@ class Score3D:
 def score(takes: Iterable[Take]) -> Score3D:
     """Score takes, all by the same method.
 
-    A joint that the method never predicts, in no take, is left out everywhere. Else a joint that
-    was not found is wrong in PCK and AUC, and left out of the mean distances; how many frames were
-    found says how much that flatters.
+    A joint that the method never predicts, in no take, is left out everywhere, unless it predicts
+    none at all. Else a joint that was not found is wrong in PCK and AUC, and left out of the mean
+    distances; how many frames were found says how much that flatters.
 
     Raises:
-        ValueError: if there is no frame with a known pose, or no prediction at all.
+        ValueError: if there is no frame with a known pose.
     """
     framed = [_framed(take) for take in takes]
     frames = sum(int(f.known[:, _PELVIS].sum()) for f in framed)
@@ -231,7 +231,7 @@ def score(takes: Iterable[Take]) -> Score3D:
         raise ValueError("there is no frame with a known pose to score")
     ever = np.any([f.found.any(axis=0) for f in framed], axis=0)
     if not ever.any():
-        raise ValueError("nothing was predicted in any frame whose pose is known")
+        ever = np.any([f.known.any(axis=0) for f in framed], axis=0)
     framed = [replace(f, known=f.known & ever, found=f.found & ever) for f in framed]
     actions: dict[str, list[_Frames]] = {}
     for f in framed:

@@ -21,7 +21,7 @@ from stsp_model.bag import bag_name
 from stsp_model.evaluation.report import number, table
 from stsp_model.files import write_json
 from stsp_model.replay.options import Options, ReplayError
-from stsp_model.replay.run import REPORT, replay
+from stsp_model.replay.run import RECORD, REPORT, replay
 
 SUMMARY_JSON, SUMMARY_HTML = "summary.json", "summary.html"
 _KNOCK = 10.0  # s to wait for the machine at an address
@@ -75,10 +75,12 @@ class Result:
 def plan(bags: Sequence[Path], out: Path) -> list[Job]:
     """One bag goes to `out` itself, of several each to a folder in it that bears its name.
 
-    Raises ReplayError if two have one name.
+    Raises ReplayError if two have one name, or `out` holds what a bag alone has left.
     """
     if len(bags) == 1:
         return [Job(bags[0], out)]
+    if (out / RECORD).exists():
+        raise ReplayError(f"{out} holds the replay of one bag; choose another folder for several")
     names: dict[str, Path] = {}
     for bag in bags:
         name = bag_name(bag)
@@ -132,7 +134,7 @@ def on_ray(
         import ray
     except ImportError as error:
         raise ReplayError(
-            f"ray cannot be imported ({error}): pip install 'stsp-pose[ray]'"
+            f"ray cannot be imported ({error}): pip install '.[ray]' in stsp's checkout"
         ) from None
     own: dict[str, Any] = {"include_dashboard": False} if address is None else {}
     terminate = signal.getsignal(signal.SIGTERM)

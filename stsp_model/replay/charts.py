@@ -49,7 +49,7 @@ def plotly(module: str) -> Any:
     except ImportError as error:
         raise PlotlyError(
             f"a report is drawn by plotly, which cannot be imported ({error}): "
-            "pip install 'stsp-pose[report]'"
+            "pip install '.[report]' in stsp's checkout"
         ) from error
 
 

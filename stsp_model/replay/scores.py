@@ -125,7 +125,7 @@ def _against_truth(record: Record) -> dict[str, Any]:
     found = np.concatenate([m.track >= 0 for m in matches])
     try:
         in_space: dict[str, Any] | None = asdict(score(takes))
-    except ValueError:  # nobody is to be seen, or nobody was
+    except ValueError:  # nobody is to be seen
         in_space = None
     return {
         "people": len(people),

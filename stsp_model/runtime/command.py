@@ -27,6 +27,7 @@ def _export(options: argparse.Namespace) -> None:
     from stsp_model.data.formats import open_dataset
     from stsp_model.runtime import exported
     from stsp_model.runtime.backends import open_network
+    from stsp_model.runtime.packages import needed
 
     if options.int8 != (options.data is not None):
         raise ValueError("--int8 needs --data, such as lspet:PATH, and --data serves --int8 alone")
@@ -36,6 +37,8 @@ def _export(options: argparse.Namespace) -> None:
         raise ValueError("--int8 and --mirrored exclude each other")
     if options.out.exists() and not options.out.is_dir():
         raise ValueError(f"{options.out} is a file; name a folder")
+    if options.tensorrt:
+        needed("tensorrt")  # before minutes of work
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it is untrained is said below
         model = load_model(options.model)

@@ -26,5 +26,5 @@ def needed(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        fix = _FIX.get(name, "pip install 'stsp-pose[deploy]', or choose backend torch")
+        fix = _FIX.get(name, "pip install '.[deploy]' in stsp's checkout, or choose backend torch")
         raise MissingPackageError(f"{name} cannot be imported ({error}): {fix}") from None

@@ -127,7 +127,8 @@ def require_anny() -> None:
     for module in ("anny", "warp", "scipy"):
         if importlib.util.find_spec(module) is None:
             raise ImportError(
-                f"synthetic children need {module}, which is not here: pip install stsp-pose[synth]"
+                f"synthetic children need {module}, which is not here: pip install '.[synth]' in "
+                "stsp's checkout"
             )
 
 

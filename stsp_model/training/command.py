@@ -19,7 +19,8 @@ def train(options: argparse.Namespace) -> int:
         from torch.utils import tensorboard  # noqa: F401
     except ImportError as error:
         print(
-            f"stsp train: {error}; training needs more packages: pip install 'stsp-pose[train]'",
+            f"stsp train: {error}; training needs more packages: pip install '.[train]' in stsp's "
+            "checkout",
             file=sys.stderr,
         )
         return 1
@@ -55,7 +56,7 @@ def add_command(commands: Any) -> None:
         description=(
             "Train a stage of STSP-Net: finder (where people are, from images), epe (2D, from "
             "images), lift (3D, from motion capture) or finetune (2D and 3D, on video with 3D). "
-            "Under torchrun every process takes its share. Needs pip install 'stsp-pose[train]'."
+            "Under torchrun every process takes its share. Needs the extra [train]."
         ),
     )
     command.add_argument("--preset", choices=_PRESETS, default="edge", help="default: edge")
@@ -65,7 +66,7 @@ def add_command(commands: Any) -> None:
         action="append",
         required=True,
         metavar="FORMAT:PATH",
-        help="a data set to train on, such as lspet:../shared/data/lspet; may be repeated",
+        help="a data set to train on, such as lspet:PATH; may be repeated",
     )
     command.add_argument(
         "--select",

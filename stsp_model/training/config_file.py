@@ -40,7 +40,9 @@ def load_config(
     try:
         import yaml
     except ImportError:
-        raise ConfigError("training needs more packages: pip install 'stsp-pose[train]'") from None
+        raise ConfigError(
+            "training needs more packages: pip install '.[train]' in stsp's checkout"
+        ) from None
     for name, value, known in (("preset", preset, tuple(PRESETS)), ("stage", stage, tuple(_TYPES))):
         if value not in known:
             raise ConfigError(f"{name} is {value!r}, expected one of {', '.join(known)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,9 @@ def load_checkpoint(folder: Path, run: str) -> tuple[Progress, dict[str, Any]]:
         content = torch.load(path, map_location="cpu", weights_only=True)
         version, stored = content["version"], content["run"]
     except Exception as error:  # torch raises many kinds for a damaged file
-        reason = str(error).splitlines()[0]
+        # PyTorch tells of a file that is no archive how to load it unsafely.
+        unsafe = isinstance(error, pickle.UnpicklingError)
+        reason = "it is another kind of file" if unsafe else str(error).splitlines()[0]
         raise ConfigError(f"{path} is damaged or no checkpoint ({reason})") from None
     if version != _VERSION:
         raise ConfigError(f"{path} has version {version}, expected {_VERSION}")

@@ -196,5 +196,5 @@ def test_without_matplotlib_the_command_says_what_to_install(tmp_path):
     command = [sys.executable, "-c", code, *data, "--reliability", str(tmp_path / "r.png")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "needs Matplotlib: pip install 'stsp-pose[report]'" in done.stderr
+    assert "needs Matplotlib: pip install '.[report]' in stsp's checkout" in done.stderr
     assert "Traceback" not in done.stderr

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stsp_model.evaluation.report import text_3d
 from stsp_model.evaluation.scores import MEASURES, Take, score
 from stsp_model.skeleton import INDEX, JOINT_COUNT, JOINTS
 
@@ -163,10 +164,18 @@ def test_nothing_to_score_is_said():
     nothing = np.full_like(truth, np.nan)
     with pytest.raises(ValueError, match="no frame with a known pose"):
         score([take(truth, nothing)])
-    with pytest.raises(ValueError, match="nothing was predicted"):
-        score([take(nothing, truth)])
     with pytest.raises(ValueError, match=r"walk: prediction has shape \(3, 17, 3\)"):
         take(truth[:3], truth)
+
+
+def test_who_finds_nobody_is_wrong_everywhere():
+    truth = poses(frames=4)
+    scored = score([take(np.full_like(truth, np.nan), truth)])
+    assert (scored.frames, scored.found) == (4, 0)
+    assert scored.average["pck_150"] == scored.average["auc"] == 0
+    assert scored.per_joint["nose"]["pck_150"] == 0
+    assert np.isnan(scored.average["mpjpe"])
+    assert "PCK@150" in text_3d(scored)
 
 
 def test_every_measure_has_a_key_of_its_own():

@@ -47,11 +47,12 @@ def rectangles(image: Tensor):
 class SceneNet(nn.Module):
     """Sees the rectangles of `picture`, and can be told to fail.
 
-    blind: sees nobody in crops. vague: sees somebody, but hardly any joint. doubting: is not quite
-    sure of anybody in crops. lost: finds nobody in the frame. broken: gives NaN, in "observe" or in
-    "lift".
+    blind: sees nobody in crops. absent: sees all joints, but nobody whose they are. vague: sees
+    somebody, but hardly any joint. doubting: is not quite sure of anybody in crops. lost: finds
+    nobody in the frame. broken: gives NaN, in "observe" or in "lift".
+    found: logits of the finder's boxes, from the top of the frame; the last for all further ones.
     finder_passes, crops_seen: how much work was asked for, a number for each call.
-    saliency, keypoints: what the last call got.
+    saliency, keypoints, boxes: what the last call got.
     """
 
     def __init__(self):
@@ -61,10 +62,11 @@ class SceneNet(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             self.lifter = Lifter(2)
-        self.blind, self.vague, self.doubting, self.lost = False, False, False, False
-        self.broken = ""
+        self.blind, self.absent, self.vague, self.doubting = False, False, False, False
+        self.lost, self.broken = False, ""
+        self.found = (4.0,)
         self.finder_passes, self.crops_seen = 0, []
-        self.saliency = self.keypoints = None
+        self.saliency = self.keypoints = self.boxes = None
 
     def find_people(self, frames: Tensor):
         self.finder_passes += 1
@@ -73,12 +75,13 @@ class SceneNet(nn.Module):
         centres = torch.full((count, *cells), -10.0)
         distances = torch.ones(count, 4, *cells)
         for n, frame in enumerate(frames):
-            for x0, y0, x1, y1 in [] if self.lost else rectangles(frame).tolist():
+            boxes = [] if self.lost else rectangles(frame).tolist()
+            for i, (x0, y0, x1, y1) in enumerate(boxes):
                 column, row = (
                     int((v + 0.5) // FINDER_STRIDE) for v in ((x0 + x1) / 2, (y0 + y1) / 2)
                 )
                 x, y = (FINDER_STRIDE * v + (FINDER_STRIDE - 1) / 2 for v in (column, row))
-                centres[n, row, column] = 4.0
+                centres[n, row, column] = self.found[min(i, len(self.found) - 1)]
                 distances[n, :, row, column] = torch.tensor([x - x0, y - y0, x1 - x, y1 - y])
         return centres, distances
 
@@ -100,6 +103,8 @@ class SceneNet(nn.Module):
             box = boxes[np.linalg.norm(centres - CROP / 2, axis=1).argmin()]
             joints[n] = torch.from_numpy(box[:2] + TEMPLATE * (box[2:] - box[:2]))
             mass[n], present[n] = 0.2 if self.vague else 0.9, 2.0 if self.doubting else 4.0
+            if self.absent:
+                present[n] = -10.0
         if self.broken == "observe":
             joints = joints * torch.nan
         return Observation(
@@ -117,7 +122,7 @@ class SceneNet(nn.Module):
             keypoints = Keypoints(
                 keypoints.joints, keypoints.mass, keypoints.covariance * torch.nan, None
             )
-        self.keypoints = keypoints
+        self.keypoints, self.boxes = keypoints, rest[0]
         return self.lifter.step(keypoints, *rest)
 
 

@@ -7,6 +7,7 @@ from scene import (
     FRAME,
     OK,
     TERMINATE,
+    SceneNet,
     estimator,
     joints_of,
     person,
@@ -15,7 +16,7 @@ from scene import (
     states,
 )
 
-from stsp_model.estimator import SEARCH_EVERY, LateFrameError
+from stsp_model.estimator import SEARCH_EVERY, LateFrameError, warm_up
 
 # Finding and following
 
@@ -65,9 +66,10 @@ def test_a_lost_person_found_again_in_time_keeps_the_name():
 
 def test_who_is_found_again_keeps_the_name_though_the_finder_is_surer_of_another():
     estimate = estimator(max_people=1)
-    own, other = person(80, 80), person(200, 150)
+    own, other = person(80, 150), person(200, 80)
     estimate.step(picture(own), 0.0)
     assert states(estimate.step(picture(), FRAME)) == []
+    estimate.model.found = (5.0, 3.0)
     (pose,) = estimate.step(picture(other, own), 2 * FRAME)
     assert (pose.id, pose.tracking_state) == ("p1", OK)
     np.testing.assert_allclose(pose.joints_2d, joints_of(own), atol=1.5)
@@ -91,6 +93,26 @@ def test_a_crop_without_a_person_is_not_published_even_if_the_finder_insists():
     for i in range(3):
         assert estimate.step(picture(person(100, 100)), i * FRAME) == []
     assert estimate.model.crops_seen == [1, 1, 1]
+
+
+def test_joints_alone_are_nobody_where_the_crop_does_not_look_like_a_person():
+    estimate = estimator()
+    estimate.model.absent = True
+    assert estimate.step(picture(person(100, 100)), 0.0) == []
+    estimate.model.absent = False
+    assert states(estimate.step(picture(person(100, 100)), FRAME)) == [("p1", OK)]
+    estimate.model.absent = True
+    assert estimate.step(picture(person(100, 100)), 2 * FRAME) == []
+    assert estimate.model.crops_seen == [1, 1, 1]
+
+
+@pytest.mark.parametrize(("score", "crops"), [(0.19, []), (0.21, [1])])
+def test_the_finders_boxes_are_looked_at_from_two_thirds_of_the_least_confidence(score, crops):
+    estimate = estimator(min_confidence=0.3)
+    estimate.model.found = (np.log(score / (1 - score)),)
+    seen = states(estimate.step(picture(person(100, 100)), 0.0))
+    assert seen == [("p1", OK)] * len(crops)  # the closer look decides
+    assert estimate.model.crops_seen == crops
 
 
 def test_a_part_of_a_person_that_shows_no_joint_surely_is_not_published():
@@ -203,6 +225,16 @@ def test_two_tracks_on_one_person_become_the_older_one():
     assert [pose.id for pose in told][-10:] == ["p1"] * 10
 
 
+def test_a_track_whose_pose_lies_on_anothers_ends_in_that_very_frame():
+    estimate = estimator(max_people=2)
+    one = picture(person(80, 100))
+    both = states(estimate.step(one, 0.0, boxes=[person(80, 100), person(100, 100)]))
+    assert both == [("p1", OK), ("p2", OK)]
+    assert states(estimate.step(one, FRAME)) == [("p1", OK), ("p2", TERMINATE)]
+    assert estimate.model.crops_seen == [2, 2]
+    assert states(estimate.step(one, 2 * FRAME)) == [("p1", OK)]
+
+
 def test_fewer_people_may_be_asked_for_while_running():
     estimate = estimator(max_people=2)
     both = picture(person(80, 100), person(220, 100))
@@ -245,6 +277,17 @@ def test_a_given_box_is_believed_and_a_missing_one_is_missed_for_a_while():
     assert estimate.step(picture(), FRAME, boxes=[]) == []
     assert states(estimate.step(picture(), 0.2, boxes=[])) == [("p1", TERMINATE)]
     assert estimate.step(picture(), 0.25, boxes=np.empty((0, 4))) == []
+
+
+# Warming up
+
+
+@pytest.mark.parametrize(("most", "crops"), [(1, [1]), (2, [1, 2]), (5, [1, 2, 4, 5])])
+def test_warming_up_runs_every_number_of_people_that_doubles_and_the_most(most, crops):
+    network = SceneNet()
+    warm_up(network, most)
+    assert network.crops_seen == crops
+    assert network.finder_passes == 1
 
 
 # Time

@@ -21,8 +21,9 @@ from scene import (
 
 from stsp_model.camera import Camera
 from stsp_model.crop import whole_image
-from stsp_model.finder import FINDER_SIZE
+from stsp_model.finder import FINDER_SIZE, FINDER_STRIDE
 from stsp_model.perception import find_people, part_to_search
+from stsp_model.root import solve_root
 
 
 def test_someone_cut_by_the_border_is_followed_out_of_the_picture():
@@ -58,6 +59,21 @@ def seeing(model, box):
         return seen
 
     return observe
+
+
+def test_a_box_reaches_no_further_than_half_an_image_beyond_the_border():
+    estimate = estimator()
+    plain = estimate.model.observe
+
+    def stray(crops, saliency):
+        seen = plain(crops, saliency)
+        seen.joints[:, 0], seen.joints[:, 1] = -1e4, 1e4
+        return seen
+
+    estimate.model.observe = stray
+    (pose,) = estimate.step(picture(person(100, 100)), 0.0)
+    np.testing.assert_allclose(pose.box, [-160.5, -120.5, 479.5, 359.5])  # of 320x240 pixels
+    assert pose.joints_2d.min() < -1000  # joints are left where they are seen
 
 
 @pytest.mark.parametrize("size", [(64, 64), (640, 480), (1080, 1920), (3840, 2160)])
@@ -110,6 +126,45 @@ def test_who_is_too_small_in_the_whole_image_is_found_when_its_end_is_searched()
     assert [len(estimate.step(image, i * FRAME)) for i in range(4)] == [0, 0, 1, 1]
 
 
+class Finding:
+    """A finder that gives these boxes of the frame, best first."""
+
+    finder_size = FINDER_SIZE
+
+    def __init__(self, *boxes):
+        self.boxes = boxes
+
+    def find_people(self, frames):
+        height, width = frames.shape[2:]
+        centres = torch.full((1, height // FINDER_STRIDE, width // FINDER_STRIDE), -10.0)
+        distances = torch.ones(1, 4, *centres.shape[1:])
+        for i, box in enumerate(self.boxes):
+            row, column = 10, 10 + 3 * i
+            x, y = FINDER_STRIDE * column + 3.5, FINDER_STRIDE * row + 3.5
+            x0, y0, x1, y1 = box
+            centres[0, row, column] = 4.0 - i
+            distances[0, :, row, column] = torch.tensor([x - x0, y - y0, x1 - x, y1 - y])
+        return centres, distances
+
+
+def test_behind_a_double_and_somebody_outside_the_next_box_is_taken():
+    best, double, outside, other = (
+        [100.0, 60, 140, 160],
+        [104.0, 60, 144, 160],  # 36 of 44 pixels in common
+        [-90.0, 60, 80, 160],
+        [200.0, 60, 240, 160],
+    )
+    whole = whole_image(*FINDER_SIZE)
+    image = picture(size=FINDER_SIZE)
+
+    def found(most, *boxes):
+        return find_people(Finding(*boxes), image, whole, most, 0.3).tolist()
+
+    assert found(2, best, double, other) == [best, other]
+    assert found(1, outside, other) == [other]
+    assert found(1, outside, best, double, other) == [best, other]
+
+
 def test_any_memory_layout_gives_the_same_poses():
     image = picture(person(100, 100))
     expected = estimator().step(image, 0.0)
@@ -138,22 +193,40 @@ def test_nothing_is_kept_of_the_callers_memory():
         buffer[:] = 255
 
 
-@pytest.mark.parametrize("scale", [1, 10])  # 3200 pixels: the frame before is kept reduced
-def test_flow_is_taken_within_the_current_box(scale):
-    """A still scene has no flow although the box moves; a moving arm has."""
+def two_scenes(scale=1):
+    """A picture, and the same with an arm that has moved on by 6 of 320 pixels."""
     rng = np.random.default_rng(0)
     cells = rng.integers(0, 150, (24, 32, 3)).astype(np.uint8)
     scene = np.repeat(np.repeat(cells, 10 * scale, axis=0), 10 * scale, axis=1)
+    moved = scene.copy()
+    arm = np.s_[80 * scale : 160 * scale, 150 * scale : 190 * scale]
+    moved[arm] = np.roll(scene, 6 * scale, axis=1)[arm]
+    return scene, moved
+
+
+@pytest.mark.parametrize("scale", [1, 10])  # 3200 pixels: the frame before is kept reduced
+def test_flow_is_taken_within_the_current_box(scale):
+    """A still scene has no flow although the box moves; a moving arm has."""
+    scene, moved = two_scenes(scale)
     estimate = estimator()
     for i in range(3):
         box = scale * person(150 + 8 * i, 120, 60, 90)
         estimate.step(scene, i * FRAME, boxes=[box])
     assert estimate.model.saliency.max() < 0.002
-    moved = scene.copy()
-    arm = np.s_[80 * scale : 160 * scale, 150 * scale : 190 * scale]
-    moved[arm] = np.roll(scene, 6 * scale, axis=1)[arm]
     estimate.step(moved, 4 * FRAME, boxes=[scale * person(174, 120, 60, 90)])
     assert estimate.model.saliency.max() > 0.005
+
+
+def test_the_same_way_in_twice_the_time_is_half_as_salient():
+    saliency = {}
+    for interval in (1 / 30, 1 / 15, 0.2):
+        estimate = estimator()
+        for i, scene in enumerate(two_scenes()):
+            estimate.step(scene, 10 + i * interval, boxes=[person(174, 120, 60, 90)])
+        saliency[interval] = estimate.model.saliency.numpy()
+    assert 0.005 < saliency[1 / 30].max() < 1
+    np.testing.assert_allclose(saliency[1 / 15], saliency[1 / 30] / 2, rtol=1e-5)
+    np.testing.assert_allclose(saliency[0.2], saliency[1 / 30] / 6, rtol=1e-5)
 
 
 # Camera and size
@@ -169,24 +242,33 @@ def test_without_a_real_camera_the_place_is_unknown():
     same([unknown], [guessed])
 
 
-def test_the_root_projects_the_pose_onto_the_image():
-    """Fed with the exact projection of what the lifter will say, the place is found exactly."""
-    estimate = estimator(subject_height=1.3)
-    net = estimate.model
-    place = np.array([0.4, 0.1, 3.0])
-    plain = net.lifter.step
+def lifting_to(model, place, seen=None):
+    """lifter.step() that gives a pose 3 m away which from `place` on lies on the 2D joints.
 
-    def lift_to_truth(keypoints, *rest):
+    seen (17, 2): pixels to lie on instead.
+    """
+    plain = model.lifter.step
+
+    def step(keypoints, *rest):
         lifted, states = plain(keypoints, *rest)
-        rays = (keypoints.joints.double() - 159.5 + torch.tensor([0.0, 40.0])) / 300
-        depth = 3.0
-        joints = torch.cat([rays * depth, torch.full_like(rays[..., :1], depth)], dim=-1)
+        pixels = keypoints.joints.double() if seen is None else torch.from_numpy(seen)[None]
+        rays = (pixels - torch.tensor([159.5, 119.5])) / 300
+        joints = torch.cat([rays, torch.ones_like(rays[..., :1])], dim=-1) * 3
         joints = joints - torch.from_numpy(place)
         return type(lifted)(**{**vars(lifted), "joints": joints.float()}), states
 
-    net.lifter.step = lift_to_truth
+    return step
+
+
+PLACE = np.array([0.4, 0.1, 3.0])
+
+
+def test_the_root_projects_the_pose_onto_the_image():
+    """Fed with the exact projection of what the lifter will say, the place is found exactly."""
+    estimate = estimator(subject_height=1.3)
+    estimate.model.lifter.step = lifting_to(estimate.model, PLACE)
     (pose,) = estimate.step(picture(person(200, 130)), 0.0, CAMERA)
-    np.testing.assert_allclose(pose.root, place, atol=1e-4)
+    np.testing.assert_allclose(pose.root, PLACE, atol=1e-4)
     assert (pose.root_variance > 0).all()
 
 
@@ -202,6 +284,86 @@ def test_lens_distortion_is_taken_out_for_the_lifter_and_left_in_the_output():
     )
     assert (bent.model.keypoints.joints - straight.model.keypoints.joints).abs().max() > 2
     assert np.abs(a.joints - b.joints).max() > 1e-3
+
+
+def test_the_lifter_gets_the_box_around_where_the_middles_of_its_edges_go():
+    lens = Camera(CAMERA.K, 320, 240, [-0.3, 0.1, 0.001, 0, 0])
+    estimate = estimator()
+    (pose,) = estimate.step(picture(person(250, 60)), 0.0, lens)
+    x0, y0, x1, y1 = pose.box
+    x, y = (x0 + x1) / 2, (y0 + y1) / 2
+    edges = lens.undistort([[x0, y], [x1, y], [x, y0], [x, y1]])
+    expected = np.concatenate([edges.min(axis=0), edges.max(axis=0)])
+    assert np.abs(expected - pose.box).max() > 2
+    np.testing.assert_allclose(estimate.model.boxes[0], expected, atol=1e-3)
+
+
+def with_confidence(model, confidence, wrong=None):
+    """observe() that gives the joints this confidence (17,), and sees one in a wrong place."""
+    plain = model.observe
+
+    def observe(crops, saliency):
+        seen = plain(crops, saliency)
+        seen.confidence[:] = torch.from_numpy(confidence)
+        if wrong is not None:
+            seen.joints[:, wrong] += 30
+        return seen
+
+    return observe
+
+
+@pytest.mark.parametrize("height", [None, 1.3])
+def test_the_root_is_solved_from_straight_pixels_with_all_that_may_be_wrong_with_them(height):
+    lens = Camera(CAMERA.K, 320, 240, [-0.3, 0.1, 0.001, 0, 0])
+    estimate, box = estimator(subject_height=height), person(250, 60)
+    confidence = np.linspace(0.2, 0.95, 17)
+    estimate.model.observe = with_confidence(estimate.model, confidence)
+    estimate.model.lifter.step = lifting_to(estimate.model, PLACE)
+    (pose,) = estimate.step(picture(box), 0.0, lens, boxes=[box])
+    # One pixel squared of a crop that shows 1.35 times the box's 60 pixels.
+    covariance = np.tile((1.35 * 60 / CROP) ** 2 * np.eye(2), (17, 1, 1))
+    root, variance = solve_root(
+        pose.joints,
+        lens.undistort(pose.joints_2d),
+        confidence,
+        lens.K,
+        covariance,
+        np.array(pose.height),
+        np.array(pose.height_variance),
+    )
+    np.testing.assert_allclose(root, PLACE, atol=1e-4)
+    np.testing.assert_allclose(pose.root, root, atol=1e-5)
+    np.testing.assert_allclose(pose.root_variance, variance, rtol=1e-4)
+
+
+def test_who_gives_the_height_knows_the_place_better_by_what_the_height_left_open():
+    box = person(100, 100)
+    estimate = estimator()
+    estimate.model.lifter.step = lifting_to(estimate.model, PLACE)
+    (free,) = estimate.step(picture(box), 0.0, CAMERA, boxes=[box])
+    estimate.configure(subject_height=free.height)
+    (given,) = estimate.step(picture(box), 2.0, CAMERA, boxes=[box])
+    np.testing.assert_allclose(given.root, free.root, rtol=1e-5)
+    gained = free.root**2 * free.height_variance / free.height**2
+    np.testing.assert_allclose(free.root_variance - given.root_variance, gained, rtol=1e-3)
+    assert (given.root_variance > 0).all()
+    assert (given.root_variance < free.root_variance).all()
+
+
+def test_one_wrong_joint_hardly_moves_the_root_if_it_is_not_trusted():
+    box = person(200, 130)
+    (right,) = estimator().step(picture(box), 0.0, boxes=[box])
+    off = {}
+    for trust in (0.02, 0.9):
+        estimate = estimator()
+        estimate.model.lifter.step = lifting_to(estimate.model, PLACE, right.joints_2d)
+        confidence = np.full(17, 0.9)
+        confidence[5] = trust
+        estimate.model.observe = with_confidence(estimate.model, confidence, wrong=5)
+        (pose,) = estimate.step(picture(box), 0.0, CAMERA, boxes=[box])
+        off[trust] = np.linalg.norm(pose.root - PLACE)
+    assert off[0.02] < 0.03
+    assert off[0.9] > 10 * off[0.02]
 
 
 def test_height_given_scales_everything_exactly():

@@ -1,5 +1,6 @@
 """A track lifted frame by frame, or all at once, gives the same poses; and only from its past."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -282,6 +283,30 @@ def test_confidence_falls_with_variance_and_grows_with_mass(lifter):
     assert (result.variance > reference.variance)[..., 1:, :].all()
     torch.testing.assert_close(result.height_variance, 9 * reference.height_variance)
     assert torch.equal(result.joints, reference.joints)
+
+
+def test_confidence_is_by_hand_what_its_calibration_says(lifter):
+    calibrated = copy.deepcopy(lifter)
+    calibrated.calibration.copy_(torch.tensor([0.7, 0.3, -1.0]))
+    keypoints, boxes = track(5)
+    mass = keypoints.mass.clamp(0.01, 0.99)
+    keypoints = replace(keypoints, joints=keypoints.joints.nan_to_num(250.0), mass=mass)
+    clip = offline(calibrated, keypoints, boxes, np.arange(5) / 30)
+    mass = mass.double().numpy()
+    deviation = np.sqrt(clip.variance[0].double().numpy().mean(axis=-1))
+    logit = 0.7 + 0.3 * np.log(mass / (1 - mass)) - np.log(deviation / 0.06)
+    np.testing.assert_allclose(clip.confidence[0], 1 / (1 + np.exp(-logit)), rtol=1e-4)
+
+
+def test_the_pelvis_is_the_origin_and_has_the_least_variance_whatever_the_calibration(lifter):
+    calibrated = copy.deepcopy(lifter)
+    calibrated.variance_scale.fill_(4.0)
+    keypoints, boxes = track(5)
+    clip = offline(calibrated, keypoints, boxes, np.arange(5) / 30)
+    assert (clip.joints[..., 0, :] == 0).all()
+    least = np.exp(-14.0) * clip.height[..., None].numpy() ** 2  # about 1 mm
+    np.testing.assert_allclose(clip.variance[..., 0, :], np.tile(least, 3), rtol=1e-5)
+    assert (clip.variance[..., 1:, :].amin(dim=(-2, -1)) > clip.variance[..., 0, 0]).all()
 
 
 def test_gradients_reach_every_weight_and_stay_finite_with_missing_joints(lifter):

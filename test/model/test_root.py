@@ -1,6 +1,7 @@
 """The root agrees with geometry, and is unknown where nothing determines it."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import lsq_linear
@@ -59,6 +60,63 @@ def test_root_variance_matches_the_scatter_of_many_draws():
     np.testing.assert_allclose(by_residual.mean(0), spread, rtol=0.15)
     _, both = solve_root(many, draws, np.ones((2000, 17)), K, covariance)
     np.testing.assert_allclose(both.mean(0), 2 * spread, rtol=0.15)
+
+
+def by_the_book(joints, pixels, weights, K):
+    """The root, and the rows of its equations (2 J, 3), by a general solver."""
+    rays = (pixels - K[:2, 2]) / K[[0, 1], [0, 1]]
+    rows = np.zeros((17, 2, 3))
+    rows[:, 0, 0] = rows[:, 1, 1] = 1
+    rows[..., 2] = -rays
+    target = rays * joints[:, 2:] - joints[:, :2]
+    scale = np.sqrt(weights)[:, None]
+    A, b = (rows * scale[..., None]).reshape(-1, 3), (target * scale).ravel()
+    return np.linalg.lstsq(A, b, rcond=None)[0], rows.reshape(-1, 3)
+
+
+def test_root_variance_is_that_of_the_least_squares_for_small_errors_of_the_pixels():
+    """Where pixels are not square, errors are correlated, and depths lie far apart."""
+    rng = np.random.default_rng(9)
+    K = np.array([[800.0, 0, 319.5], [0, 400.0, 239.5], [0, 0, 1]])
+    joints = rng.normal(scale=0.4, size=(17, 3))
+    joints[:, 2] = np.linspace(-1, 1, 17)  # 2 to 4 m from the camera
+    place = np.array([0.3, -0.2, 3])
+    pixels = (joints + place) @ K.T
+    pixels = pixels[:, :2] / pixels[:, 2:]
+    weights = rng.uniform(0.1, 1, size=17)
+    weights[4] = 0
+    along = rng.normal(scale=3, size=(17, 2))
+    covariance = along[:, :, None] * along[:, None, :] + np.diag([0.3, 2.0])
+    expected, step = np.zeros(3), 1e-3
+    for joint in range(17):
+        jacobian = np.empty((3, 2))
+        for axis in range(2):
+            shift = np.zeros((17, 2))
+            shift[joint, axis] = step
+            after, _ = by_the_book(joints, pixels + shift, weights, K)
+            before, _ = by_the_book(joints, pixels - shift, weights, K)
+            jacobian[:, axis] = (after - before) / (2 * step)
+        expected += np.diag(jacobian @ covariance[joint] @ jacobian.T)
+    root, variance = solve_root(joints, pixels, weights, K, covariance)
+    np.testing.assert_allclose(root, place, atol=1e-9)
+    np.testing.assert_allclose(variance, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("count", [4, 5, 17])
+def test_root_variance_by_residuals_is_the_textbooks_however_few_the_joints(count):
+    """Of 2 J equations with three unknowns: the residuals' squares over 2 J - 3."""
+    rng = np.random.default_rng(10)
+    joints, pixels = skeleton(rng, [0.3, -0.2, 4])
+    pixels = pixels + rng.normal(scale=3, size=pixels.shape)
+    weights = np.where(np.arange(17) < count, 0.7, 0.0)
+    place, rows = by_the_book(joints, pixels, weights, K)
+    rays = (pixels - K[:2, 2]) / K[[0, 1], [0, 1]]
+    target = (rays * joints[:, 2:] - joints[:, :2]).ravel()
+    A, b = rows[: 2 * count], target[: 2 * count]
+    error = ((A @ place - b) ** 2).sum() / (2 * count - 3)
+    root, variance = solve_root(joints, pixels, weights, K)
+    np.testing.assert_allclose(root, place, rtol=1e-9)
+    np.testing.assert_allclose(variance, error * np.diag(np.linalg.inv(A.T @ A)), rtol=1e-8)
 
 
 def test_root_scales_with_height_and_its_variance_adds_up():

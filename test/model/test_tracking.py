@@ -131,6 +131,10 @@ def test_poses_on_top_of_each_other_are_one_person():
     box = np.array([0.0, 0, 50, 100])
     assert tracking.same_person(joints, joints + 3, box)
     assert not tracking.same_person(joints, joints + 30, box)
+    # In the mean nearer than 0.13 of the longer side of 100 pixels.
+    for way in (np.array([1, 0]), np.array([0.6, -0.8])):
+        near = [tracking.same_person(joints, joints + d * way, box) for d in (10, 12.5, 13.5, 16)]
+        assert near == [True, True, False, False]
 
 
 def doubted(box, name="p1"):
@@ -226,4 +230,6 @@ def test_who_is_found_close_to_a_tracked_person_is_looked_at_too():
 def test_low_joints_leave_doubts_as_a_low_score_does():
     assert tracking.sure(0.98, np.full(17, 0.6))
     assert not tracking.sure(0.9, np.full(17, 0.6))
+    assert tracking.sure(0.97, np.full(17, 0.6))
+    assert not tracking.sure(0.96, np.full(17, 0.6))
     assert not tracking.sure(0.98, np.full(17, 0.4))

@@ -13,7 +13,7 @@ from bags import film
 from stsp_model import cli
 from stsp_model.replay.batch import Job, attempt, on_ray, plan
 from stsp_model.replay.options import Options, ReplayError
-from stsp_model.replay.run import METRICS, REPORT
+from stsp_model.replay.run import METRICS, RECORD, REPORT
 
 
 def two_and_a_broken_one(folder: Path) -> list[Path]:
@@ -39,6 +39,13 @@ def test_each_of_several_bags_gets_a_folder() -> None:
     ]
     with pytest.raises(ReplayError, match=r"x/run\.mcap and y/run would both go to out/run"):
         plan([Path("x/run.mcap"), Path("y/run")], out)
+
+
+def test_several_bags_do_not_go_where_one_has_gone(tmp_path: Path) -> None:
+    (tmp_path / RECORD).touch()
+    with pytest.raises(ReplayError, match="holds the replay of one bag"):
+        plan([Path("a"), Path("b")], tmp_path)
+    assert plan([Path("a")], tmp_path) == [Job(Path("a"), tmp_path)]
 
 
 def test_a_failing_bag_is_recorded_and_the_rest_goes_on(
@@ -96,7 +103,7 @@ def test_one_bag_that_fails_has_no_table(
 @pytest.fixture
 def cluster() -> Iterator[str]:
     """The address of a cluster of one core on this machine."""
-    pytest.importorskip("ray", reason="ray is not installed: pip install 'stsp-pose[ray]'")
+    pytest.importorskip("ray", reason="ray is not installed: pip install '.[ray]'")
     from ray.cluster_utils import Cluster
 
     own = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
@@ -129,7 +136,7 @@ def test_on_a_cluster_too(tmp_path: Path, cluster: str, capsys: pytest.CaptureFi
 
 
 def test_a_cluster_that_is_not_there_is_named(tmp_path: Path) -> None:
-    pytest.importorskip("ray", reason="ray is not installed: pip install 'stsp-pose[ray]'")
+    pytest.importorskip("ray", reason="ray is not installed: pip install '.[ray]'")
     jobs = [Job(tmp_path / "bag", tmp_path / "out")]
     with pytest.raises(ReplayError, match=r"no cluster of Ray at 127\.0\.0\.1:1: .*refused"):
         list(on_ray(jobs, Options(), lambda: False, bar=False, address="127.0.0.1:1"))

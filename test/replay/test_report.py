@@ -22,7 +22,7 @@ from stsp_model.replay.report import write_report
 from stsp_model.replay.scores import scores
 from stsp_model.skeleton import JOINTS
 
-pytest.importorskip("plotly", reason="plotly draws reports: pip install 'stsp-pose[report]'")
+pytest.importorskip("plotly", reason="plotly draws reports: pip install '.[report]'")
 
 
 def written(path: Path, record: Record, images: dict[int, bytes] | None = None) -> str:

@@ -18,8 +18,8 @@ from stsp_model.drawing import SIDE_COLOURS
 from stsp_model.replay.record import Record
 from stsp_model.replay.report import write_report
 
-pytest.importorskip("plotly", reason="plotly draws reports: pip install 'stsp-pose[report]'")
-pytest.importorskip("selenium", reason="selenium drives the browser: pip install 'stsp-pose[test]'")
+pytest.importorskip("plotly", reason="plotly draws reports: pip install '.[report]'")
+pytest.importorskip("selenium", reason="selenium drives the browser: pip install '.[test]'")
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By

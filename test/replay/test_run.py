@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,7 +22,7 @@ from bags import FIRST, INFO, PERIOD, film, info, messages, png, raw, records, s
 from mcap_ros2.reader import read_ros2_messages
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
-from stsp_model import PoseEstimator, load_model
+from stsp_model import Camera, PoseEstimator, cli, load_model
 from stsp_model.angles import ANGLE_NAMES, joint_angles
 from stsp_model.bag import IMAGE_TYPE, SKELETONS_TYPE, BagError, BagReader, BagWriter, typestore
 from stsp_model.replay.images import ANGLES_TOPIC, MARKERS_TOPIC, SKELETONS_TOPIC
@@ -49,8 +51,6 @@ def test_the_skeletons_are_those_of_the_estimator(tmp_path: Path) -> None:
     camera = read_record(tmp_path / "out" / RECORD).K
     assert camera is not None
     assert camera[0].tolist() == [300, 0, 159.5]
-    from stsp_model.camera import Camera
-
     seen = 0
     found = messages(tmp_path / "out" / SKELETONS, SKELETONS_TOPIC)
     for i, (message, stamp) in enumerate(zip(found, stamps(4), strict=True)):
@@ -384,6 +384,59 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
     file.touch()
     with pytest.raises(ReplayError, match="holds other files"):
         replay(bag, file, Options())
+
+
+def test_files_with_names_like_ours_are_left_alone(tmp_path: Path) -> None:
+    bag, out = film(tmp_path / "bag", frames=2), tmp_path / "out"
+    for name in ("skeletons_anna", "report.html.notes.txt", "record.npz.bak", ".report.html.old"):
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_text("by hand")
+        with pytest.raises(ReplayError, match="holds other files"):
+            replay(bag, out, Options())
+        assert (out / name).read_text() == "by hand"
+        (out / name).unlink()
+    (out / f".{RECORD}.4711").touch()  # what a killed replay leaves
+    assert replay(bag, out, Options())["complete"] is True
+    assert not (out / f".{RECORD}.4711").exists()
+
+
+def test_results_do_not_go_where_a_replay_reads(tmp_path: Path) -> None:
+    bag = film(tmp_path / "run" / "skeletons", frames=2)
+    with pytest.raises(ReplayError, match=r"skeletons lies in .*run, where the results go"):
+        replay(bag, tmp_path / "run", Options())
+    with pytest.raises(ReplayError, match="where the results go"):
+        replay(bag, bag, Options())
+    other = film(tmp_path / "bag", frames=2)
+    with pytest.raises(ReplayError, match="where the results go"):
+        replay(other, tmp_path / "run", Options(ground_truth=str(bag)))
+    assert len(records(bag, INFO)) == len(records(other, INFO)) == 2
+
+
+def test_a_bag_that_holds_less_than_its_metadata_says_is_complete(tmp_path: Path) -> None:
+    bag = write(tmp_path / "bag", [info(FIRST), raw(FIRST), raw(FIRST + PERIOD)], "sqlite3")
+    (file,) = bag.glob("*.db3")
+    with contextlib.closing(sqlite3.connect(file)) as rows:
+        rows.execute("DELETE FROM messages WHERE topic_id = 1 OR id = 3")  # camera_info, the last
+        rows.commit()
+    metrics = replay(bag, tmp_path / "out", Options())
+    assert (metrics["complete"], metrics["images"]) == (True, 1)
+    assert "the bag says that it holds 2 images, and holds 1" in metrics["notes"]
+
+
+def test_the_height_and_that_images_are_rectified_reach_the_estimator(tmp_path: Path) -> None:
+    topic, kind, log_time, calibration = info(FIRST)
+    calibration.d = np.array([-0.3, 0.1, 0.001, 0, 0])
+    calibration.p = np.array([260.0, 0, 150, 0, 0, 250, 110, 0, 0, 0, 1, 0])
+    bag = write(tmp_path / "bag", [(topic, kind, log_time, calibration), raw(FIRST)])
+    asked = ["--rectified", "--subject-height", "1.2"]
+    assert cli.main(["replay", str(bag), "-o", str(tmp_path / "out"), *asked]) == 0
+    record = read_record(tmp_path / "out" / RECORD)
+    assert record.K is not None
+    assert record.K.tolist() == [[260, 0, 150], [0, 250, 110], [0, 0, 1]]
+    (message,) = messages(tmp_path / "out" / SKELETONS, SKELETONS_TOPIC)
+    (skeleton,) = message.skeletons
+    assert skeleton.height == np.float32(1.2)
+    assert (skeleton.height_variance, skeleton.scale_source) == (0, skeleton.SCALE_GIVEN)
 
 
 def test_wrong_options_are_named(tmp_path: Path) -> None:

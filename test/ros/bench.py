@@ -337,6 +337,14 @@ def an_image(stamp: float, height: int = 48, width: int = 64, value: int = 7) ->
     return message
 
 
+def a_camera_info(focal: float, width: int = 64, height: int = 48) -> CameraInfo:
+    """Of a centred camera without distortion; after rectification, of twice the focal length."""
+    info = CameraInfo(width=width, height=height, distortion_model="plumb_bob")
+    info.k = [focal, 0.0, width / 2, 0.0, focal, height / 2, 0.0, 0.0, 1.0]
+    info.p = [2 * focal, 0.0, width / 2, 0.0, 0.0, 2 * focal, height / 2, 0.0, 0.0, 0.0, 1.0, 0.0]
+    return info
+
+
 def values_of(status: DiagnosticStatus) -> dict[str, str]:
     """A status's keys and values."""
     return {pair.key: pair.value for pair in status.values}

@@ -9,7 +9,9 @@ import cv2
 import pytest
 import torch
 
-from stsp_ros.estimation import leave_a_core_free
+from stsp_ros import estimation
+from stsp_ros.estimation import build_estimator, leave_a_core_free, resolved_device
+from stsp_ros.parameters import Settings
 
 
 @pytest.fixture(autouse=True)
@@ -36,3 +38,31 @@ def test_the_users_thread_count_has_the_last_word(monkeypatch: pytest.MonkeyPatc
     torch.set_num_threads(2)
     leave_a_core_free()
     assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize(
+    ("device", "backend", "gpu", "expected"),
+    [
+        ("auto", "onnxruntime", True, "cpu"),
+        ("auto", "openvino", True, "cpu"),
+        ("auto", "torch", True, "cuda"),
+        ("auto", "auto", True, "cuda"),
+        ("auto", "auto", False, "cpu"),
+        ("cpu", "auto", True, "cpu"),
+        ("cuda:1", "torch", True, "cuda:1"),
+    ],
+)
+def test_auto_takes_a_gpu_where_there_is_one_that_the_backend_can_use(
+    device: str, backend: str, gpu: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    assert resolved_device(Settings(device=device, backend=backend)) == expected
+
+
+def test_the_network_is_warmed_up_with_as_many_people_as_may_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    warmed: list[tuple[object, int]] = []
+    monkeypatch.setattr(estimation, "warm_up", lambda *arguments: warmed.append(arguments))
+    estimator = build_estimator(Settings(device="cpu", backend="torch", max_people=7))
+    assert warmed == [(estimator.model, 7)]

@@ -9,12 +9,25 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bench import FRAME, Bench, FakeEstimator, a_lost_pose, a_pose, an_image, stamp_of, wait_for
+from bench import (
+    FRAME,
+    Bench,
+    FakeEstimator,
+    a_lost_pose,
+    a_pose,
+    an_image,
+    stamp_of,
+    values_of,
+    wait_for,
+)
+from lifecycle_msgs.msg import Transition
 from sensor_msgs.msg import Image
+from std_srvs.srv import SetBool
 from stsp.msg import Skeleton3D
 
 from stsp_model.estimator import LateFrameError, Pose
 from stsp_ros.conversions import stamp_seconds
+from stsp_ros.diagnostics import LossCounter
 from stsp_ros.worker import NewestFrameWorker
 
 
@@ -171,6 +184,91 @@ def values_at_rest(bench: Bench) -> dict[str, str]:
     return found
 
 
+def hold_with_another_waiting(bench: Bench, fake: FakeEstimator, received: list[float]) -> None:
+    """Keep the node at work on the image at 60 s while that at 61 s waits."""
+    bench.hold(fake, 60.0)
+    bench.peer.image.publish(an_image(61.0))
+    wait_for(lambda: 61.0 in received, "the image that waits")
+
+
+def adds_up(values: dict[str, str]) -> bool:
+    ended = int(values["frames processed"]) + int(values["frames dropped"])
+    return int(values["frames received"]) == ended
+
+
+def test_disabling_drops_the_image_that_waits_and_counts_it(
+    bench: Bench, received: list[float]
+) -> None:
+    fake = FakeEstimator()
+    bench.start(fake)
+    bench.peer.greet()
+    hold_with_another_waiting(bench, fake, received)
+    assert bench.peer.call(SetBool, "enable", SetBool.Request(data=False)).success
+    fake.gate.release(1000)
+    bench.peer.skeletons_at(60.0)
+    bench.peer.status(lambda values, _: values.get("dropped: stopped") == "1" and adds_up(values))
+    assert bench.peer.call(SetBool, "enable", SetBool.Request(data=True)).success
+    bench.peer.greet()
+    assert 61.0 not in fake.began
+
+
+def test_deactivating_drops_the_image_that_waits_and_counts_it(
+    bench: Bench, received: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first diagnostics of the inactive node hold the final counts."""
+    fake = FakeEstimator()
+    bench.start(fake)
+    bench.peer.greet()
+    hold_with_another_waiting(bench, fake, received)
+    join = threading.Thread.join
+
+    def finishing_join(thread: threading.Thread, timeout: float | None = None) -> None:
+        if thread.name == "stsp_worker":  # which has been told to stop by now
+            fake.gate.release(1000)
+        join(thread, timeout)
+
+    monkeypatch.setattr(threading.Thread, "join", finishing_join)
+    seen = len(bench.peer.diagnostics)
+    assert bench.peer.change_state(Transition.TRANSITION_DEACTIVATE)
+
+    def first_of_inactive() -> dict[str, str] | None:
+        told = map(values_of, bench.peer.diagnostics[seen:])
+        return next((values for values in told if values["state"] == "inactive"), None)
+
+    values = wait_for(first_of_inactive, "diagnostics of the inactive node")
+    assert values["dropped: stopped"] == "1"
+    assert adds_up(values)
+    bench.peer.skeletons_at(60.0)
+    assert 61.0 not in fake.began
+
+
+@pytest.mark.parametrize(("publishers", "lost"), [(1, 3), (2, 0)])
+def test_gaps_in_the_numbers_of_a_lone_publisher_are_losses(publishers: int, lost: int) -> None:
+    counter = LossCounter()
+    for number in (7, 8, 12):
+        counter.number(number, lambda: publishers)
+    assert counter.total == lost
+
+
+def test_without_numbers_the_middlewares_events_tell_of_losses() -> None:
+    counter = LossCounter()
+    counter.event(2)
+    counter.event(3)
+    assert counter.total == 5
+    counter.number(1, lambda: 1)  # gaps tell of the same losses from here on
+    assert counter.total == 0
+
+
+def test_what_was_sent_before_a_new_subscription_is_not_lost() -> None:
+    counter = LossCounter()
+    counter.number(1, lambda: 1)
+    counter.number(3, lambda: 1)
+    counter.restart()
+    counter.number(50, lambda: 1)
+    counter.number(52, lambda: 1)
+    assert counter.total == 2
+
+
 def test_a_late_image_is_dropped_and_counted(bench: Bench) -> None:
     def answer(stamp: float) -> list[Pose]:
         if stamp == 29.9:
@@ -264,6 +362,17 @@ def test_a_zero_stamp_becomes_the_time_of_arrival(bench: Bench) -> None:
     stamp = message.header.stamp
     assert before.nanoseconds <= stamp.sec * 10**9 + stamp.nanosec
     assert stamp.sec * 10**9 + stamp.nanosec <= node.get_clock().now().nanoseconds
+
+
+def test_zero_stamps_are_warned_of_once(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
+    fake = FakeEstimator()
+    bench.start(fake)
+    bench.peer.greet()
+    fake.began.clear()
+    for count in (1, 2, 3):
+        bench.peer.image.publish(an_image(0.0))
+        wait_for(lambda done=count: len(fake.began) == done, f"work on image {count}")
+    assert capfd.readouterr().err.count("zero stamp") == 1
 
 
 def test_in_simulated_time_without_a_clock_a_zero_stamp_becomes_that_of_the_system(

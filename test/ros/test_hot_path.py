@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from lifecycle_msgs.msg import Transition
 
 from stsp_ros import bench as node_bench
 from stsp_ros import pipeline
-from stsp_ros.diagnostics import FrameTimes, Statistics
+from stsp_ros.diagnostics import WINDOW, FrameTimes, Statistics
 from stsp_ros.node import PoseNode
 from stsp_ros.transports import PROFILE
 
@@ -71,6 +72,21 @@ def test_a_frames_times_add_up_to_what_diagnostics_say() -> None:
         "estimation": (4,),
         "overhead": (27,),
     }
+
+
+def test_latencies_are_those_of_the_latest_frames_alone() -> None:
+    statistics = Statistics()
+    timed = FrameTimes(wait=1, decode=0, estimate=0, message=0, publish=0, age=0.04)
+    statistics.process(timed)
+    for _ in range(WINDOW - 1):
+        statistics.process(replace(timed, wait=2, age=math.nan))
+    latencies = statistics.report().latencies
+    assert latencies["stamp to publication"] == (0.04,)
+    assert latencies["arrival to publication"] == (1, *[2] * (WINDOW - 1))
+    statistics.process(replace(timed, wait=3, age=math.nan))
+    latencies = statistics.report().latencies
+    assert "stamp to publication" not in latencies
+    assert latencies["arrival to publication"] == (*[2] * (WINDOW - 1), 3)
 
 
 def test_the_node_tells_the_times_of_every_processed_frame(bench: Bench) -> None:

@@ -8,7 +8,7 @@ import time
 import cv2
 import numpy as np
 import pytest
-from bench import FRAME, Bench, FakeEstimator, an_image, stamp_of, wait_for
+from bench import FRAME, Bench, FakeEstimator, a_camera_info, an_image, stamp_of, wait_for
 from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 
@@ -34,13 +34,6 @@ def a_compressed_image(stamp: float, extension: str = ".jpg") -> CompressedImage
     message.header.frame_id = FRAME
     message.data.frombytes(cv2.imencode(extension, picture)[1].tobytes())
     return message
-
-
-def a_camera_info(focal: float, width: int = 64, height: int = 48) -> CameraInfo:
-    info = CameraInfo(width=width, height=height, distortion_model="plumb_bob")
-    info.k = [focal, 0.0, width / 2, 0.0, focal, height / 2, 0.0, 0.0, 1.0]
-    info.p = [2 * focal, 0.0, width / 2, 0.0, 0.0, 2 * focal, height / 2, 0.0, 0.0, 0.0, 1.0, 0.0]
-    return info
 
 
 def until_step_has(bench: Bench, fake: FakeEstimator, condition: object, what: str) -> object:
@@ -137,6 +130,20 @@ def test_a_qos_override_beats_the_parameter(bench: Bench) -> None:
     assert "depth 3" in str(status.values)
 
 
+def test_a_new_subscription_that_fails_leaves_the_old_one_and_is_told(bench: Bench) -> None:
+    bench.start(**{"qos_overrides./image/compressed.subscription.depth": -1})
+    bench.peer.greet()
+    assert bench.peer.set_parameter("image_transport", "compressed").successful
+    status = bench.peer.status(lambda _, status: "not subscribed to images as" in status.message)
+    assert status.level == b"\x02"
+    bench.peer.image.publish(an_image(50.0))
+    bench.peer.skeletons_at(50.0)
+    assert bench.peer.set_parameter("image_transport", "raw").successful
+    bench.peer.status(lambda _, status: status.message == "running")
+    bench.peer.image.publish(an_image(51.0))
+    bench.peer.skeletons_at(51.0)
+
+
 def test_silence_is_a_warning_that_names_topic_and_qos(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,6 +156,27 @@ def test_silence_is_a_warning_that_names_topic_and_qos(
     assert status.level == b"\x01"
     assert "/camera/image (reliable, depth 1)" in status.message
     assert "best_effort sensor_msgs/msg/Image" in status.message
+
+
+def test_silence_that_comes_again_is_warned_of_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(node_module, "SILENCE", 0.5)
+    bench.start()
+    stamps = iter(np.arange(1000.0, 4000.0))
+
+    def silent() -> bool:
+        return any("no images on" in status.message for status in bench.peer.diagnostics[-1:])
+
+    def heard() -> bool:
+        bench.peer.image.publish(an_image(next(stamps)))
+        time.sleep(0.05)
+        return not silent()
+
+    for _ in range(2):
+        wait_for(silent, "the finding")
+        assert capfd.readouterr().err.count("no image for") == 1
+        wait_for(heard, "its end while images come")
 
 
 def test_a_remap_of_image_takes_compressed_and_camera_info_along(bench: Bench) -> None:
@@ -188,6 +216,25 @@ def test_camera_info_may_come_late_and_change(bench: Bench) -> None:
         )
     assert bench.peer.set_parameter("rectified", True).successful
     until_step_has(bench, fake, lambda call: call["camera"].K[0, 0] == 120.0, "P of camera_info")
+
+
+def test_camera_info_may_come_best_effort(bench: Bench) -> None:
+    fake = FakeEstimator()
+    bench.start(fake)
+    publisher = bench.peer.camera_publisher(CameraInfo, "camera_info", reliable=False)
+    wait_for(publisher.get_subscription_count, "the node's interest in it")
+
+    def has_camera(call: dict[str, object]) -> bool:
+        publisher.publish(a_camera_info(50.0))
+        return call["camera"] is not None
+
+    until_step_has(bench, fake, has_camera, "a camera")
+
+
+def test_a_region_is_asked_for_reliably(bench: Bench) -> None:
+    """It is sent once and must arrive."""
+    bench.start()
+    assert wait_for(lambda: subscription_reliability(bench, "/roi"), "the subscription") == RELIABLE
 
 
 @pytest.mark.parametrize(("focal", "reason"), [(float("nan"), "not finite"), (-5.0, "focal")])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from bench import Bench, FakeEstimator, wait_for
+from bench import Bench, FakeEstimator, values_of, wait_for
 from lifecycle_msgs.msg import Transition
 
 from stsp_ros import node as node_module
@@ -75,6 +75,22 @@ def test_shutdown_from_anywhere(bench: Bench, transitions: list[int], shutdown: 
     assert bench.peer.change_state(shutdown)
     assert bench.peer.state() == "finalized"
     bench.peer.status(lambda values, _: values.get("state") == "finalized")
+
+
+def test_the_last_counts_are_told_at_shutdown(bench: Bench) -> None:
+    bench.start()
+    bench.peer.greet()
+    seen = len(bench.peer.diagnostics)
+    assert bench.peer.change_state(Transition.TRANSITION_ACTIVE_SHUTDOWN)
+
+    def finalized() -> dict[str, str] | None:
+        told = map(values_of, bench.peer.diagnostics[seen:])
+        return next((values for values in told if values["state"] == "finalized"), None)
+
+    values = wait_for(finalized, "diagnostics of the finalized node")
+    processed, dropped = int(values["frames processed"]), int(values["frames dropped"])
+    assert processed >= 1
+    assert processed + dropped == int(values["frames received"])
 
 
 def test_a_failed_autostart_is_an_error_in_diagnostics(bench: Bench) -> None:

@@ -46,6 +46,17 @@ def test_bones_and_joints_stand_where_the_pose_is() -> None:
         assert max(marker.scale.x, marker.scale.z) > 0
 
 
+def test_the_name_stands_above_the_highest_joint() -> None:
+    joints = a_pose().joints * [1, -1, 1]  # upright: y points down
+    top = INDEX["head_top"]
+    joints[top] = [0.04, -0.7, 0.02]
+    _, _, text = markers_of(a_pose(joints=joints, root=np.array([0.1, 0.2, 3.0])))
+    np.testing.assert_allclose(place(text.pose.position), [0.14, -0.5 - 0.15, 3.02])
+    joints[INDEX["left_wrist"]] = [0.3, -0.9, 0.1]
+    _, _, text = markers_of(a_pose(joints=joints, root=np.array([0.1, 0.2, 3.0])))
+    np.testing.assert_allclose(place(text.pose.position), [0.4, -0.7 - 0.15, 3.1])
+
+
 def test_colours_tell_the_sides_and_stay_between_0_and_1() -> None:
     bones, joints, _ = markers_of(a_pose())
     assert len(bones.colors) == len(bones.points)

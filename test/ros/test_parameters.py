@@ -16,6 +16,8 @@ from rcl_interfaces.msg import ParameterType
 from rcl_interfaces.srv import DescribeParameters, GetParameters
 from rclpy.parameter import Parameter
 
+from stsp_model.estimator import Settings as EstimatorSettings
+from stsp_ros.estimation import estimator_options
 from stsp_ros.parameters import Settings, problem, problem_with_change
 
 CONFIG = Path(__file__).parents[2] / "config" / "stsp.yaml"
@@ -106,6 +108,21 @@ def test_a_live_change_reaches_the_estimator_between_images(bench: Bench) -> Non
     fake.gate.release(1000)
     wait_for(lambda: fake.options.get("subject_height") == 1.0, "the new height")
     assert isinstance(fake.options["subject_height"], float)
+
+
+def test_every_live_change_of_an_estimators_option_reaches_it(bench: Bench) -> None:
+    fake = FakeEstimator()
+    bench.start(fake)
+    wait_for(lambda: bench.peer.state() == "active", "activity")
+    for name, value in (("max_people", 3), ("max_gap", 2.0), ("min_confidence", 0.7)):
+        assert bench.peer.set_parameter(name, value).successful
+        wait_for(lambda n=name, v=value: fake.options.get(n) == v, f"{name} in the estimator")
+
+
+def test_all_settings_of_the_estimator_are_parameters_of_the_same_name() -> None:
+    settings = Settings(subject_height=1.5, max_people=3, max_gap=2.0, min_confidence=0.7)
+    names = [entry.name for entry in fields(EstimatorSettings)]
+    assert estimator_options(settings) == {name: getattr(settings, name) for name in names}
 
 
 def test_the_model_of_an_unconfigured_node_is_the_one_loaded_next(bench: Bench) -> None:

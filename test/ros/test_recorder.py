@@ -70,6 +70,8 @@ def test_what_is_published_is_in_the_bag_after_a_signal(
     _, err = process.communicate(timeout=20)
     assert process.returncode == 0, err
     assert "Traceback" not in err
+    assert "messages recorded: 20 of /stsp/skeletons, 1 of /stsp/markers" in err
+    assert "nothing came" not in err
 
     with BagReader(bag) as reader:
         records = list(reader.records(["/stsp/skeletons"]))
@@ -84,10 +86,14 @@ def test_topics_follow_the_namespace(bench: Bench, tmp_path: Path) -> None:
     process = recorder(tmp_path / "bag", "--ros-args", "-r", "__ns:=/left")
     wait_for(publisher.get_subscription_count, "the recorder")
     process.terminate()
-    process.communicate(timeout=20)
+    out, err = process.communicate(timeout=20)
+    assert "recording /left/stsp/skeletons, " in out + err
+    assert "0 of /left/stsp/skeletons" in out + err
+    assert "nothing came: is the node running, and in this namespace" in out + err
     with BagReader(tmp_path / "bag") as reader:
         assert sorted(reader.topics) == [
             "/diagnostics",
+            "/left/stsp/joint_angles",
             "/left/stsp/markers",
             "/left/stsp/skeletons",
         ]
@@ -97,6 +103,7 @@ def test_no_picture_is_among_what_it_records() -> None:
     assert {kind for _, kind in TOPICS.values()} == {
         "stsp/msg/Skeleton3DArray",
         "visualization_msgs/msg/MarkerArray",
+        "sensor_msgs/msg/JointState",
         "diagnostic_msgs/msg/DiagnosticArray",
     }
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from bench import FRAME, Bench, FakeEstimator, a_lost_pose, a_pose, an_image, wait_for
 from lifecycle_msgs.msg import Transition
+from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_srvs.srv import SetBool, Trigger
 from visualization_msgs.msg import Marker
@@ -154,6 +155,18 @@ def test_joint_angles_come_only_for_subscribers_and_of_who_is_seen(
         assert message.name == [f"p7/{name}" for name in ANGLE_NAMES if seen]
         expected = joint_angles(a_pose().joints) if seen else []
         np.testing.assert_array_equal(message.position, expected)
+
+
+def test_outputs_are_reliable_volatile_and_of_depth_5(bench: Bench) -> None:
+    node = bench.start()
+    wait_for(lambda: bench.peer.state() == "active", "activity")
+    depths = {publisher.topic_name: publisher.qos_profile.depth for publisher in node.publishers}
+    for name in ("skeletons", "markers", "joint_angles", "debug_image", "debug_image/compressed"):
+        topic = f"/stsp/{name}"
+        (told,) = wait_for(lambda t=topic: bench.peer.get_publishers_info_by_topic(t), topic)
+        assert told.qos_profile.reliability == ReliabilityPolicy.RELIABLE
+        assert told.qos_profile.durability == DurabilityPolicy.VOLATILE
+        assert depths[topic] == 5  # which discovery does not tell
 
 
 def test_the_debug_image_is_drawn_only_for_subscribers(

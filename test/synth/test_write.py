@@ -188,7 +188,7 @@ def test_the_command_goes_on_with_a_set(job, mocap, capsys):
 def test_without_the_extra_the_command_names_it(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     assert main(["synth", str(tmp_path), "--mocap", ".", "--clips", "1"]) == 1
-    assert "pip install stsp-pose[synth]" in capsys.readouterr().err
+    assert "pip install '.[synth]' in stsp's checkout" in capsys.readouterr().err
 
 
 def test_ctrl_c_does_not_reach_a_worker_that_starts():

@@ -57,7 +57,7 @@ def test_a_run_without_a_better_epoch_says_that_it_wrote_no_weights(tmp_path, ca
 def test_a_missing_extra_is_named(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "lightning_fabric", None)
     assert train(tmp_path, "--data", "lspet:x") == 1
-    assert "pip install 'stsp-pose[train]'" in capsys.readouterr().err
+    assert "pip install '.[train]' in stsp's checkout" in capsys.readouterr().err
 
 
 def test_a_run_starts_from_given_weights(tmp_path):

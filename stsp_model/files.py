@@ -35,6 +35,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             partial.unlink()
 
 
+def no_folder(path: str | os.PathLike[str] | None) -> None:
+    """Raise IsADirectoryError, before hours of work, if a file is to go where a folder is."""
+    if path is not None and Path(path).is_dir():
+        raise IsADirectoryError(f"{os.fspath(path)} is a folder; name a file")
+
+
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write a file of JSON. Raises OSError as `replacing`."""
     with replacing(path) as file:

@@ -17,7 +17,7 @@ from stsp_model.bench.figures import Version
 from stsp_model.bench.floor import measure_floor
 from stsp_model.bench.steps import StepResult, measure_steps
 from stsp_model.cli import what_ros_lacks
-from stsp_model.files import write_json
+from stsp_model.files import no_folder, write_json
 from stsp_model.threads import network_threads
 
 STEP, NODE, FLOOR = "step", "node", "floor"
@@ -29,6 +29,7 @@ def run(options: argparse.Namespace) -> None:
 
     Raises ValueError, OSError, BagError, SourceError or BenchError with a sentence.
     """
+    no_folder(options.out)
     parts, lacking = _parts(options)
     if options.frames < options.rounds:
         raise ValueError(f"{options.frames} frames cannot be timed in {options.rounds} rounds")

@@ -26,7 +26,11 @@ WITH_SPLITS = ("lsp", "lspet", "h36m", "humaneva", "bvh", "deepmimic")
 
 def evaluate(options: argparse.Namespace) -> int:
     """Run `stsp evaluate`; returns the exit code."""
+    from stsp_model.files import no_folder
+
     try:
+        for path in (options.json, options.reliability, options.save_predictions):
+            no_folder(path)
         if options.reliability:
             # Before hours of work, as Matplotlib may be missing.
             import stsp_model.evaluation.reliability  # noqa: F401

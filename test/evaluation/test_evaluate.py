@@ -240,6 +240,7 @@ def test_the_truth_of_videos_against_itself(format, tmp_path, capsys):
     [
         (["--data", "bvh:{mocap}", "--truth"], "say which ones with --split"),
         (["--data", "mocap"], "is no FORMAT:PATH"),
+        (["--data", "bvh:none", "--json", "{mocap}"], "mocap is a folder; name a file"),
         (["--data", "dance:{mocap}"], "format 'dance' is not known"),
         (["--data", "bvh:{mocap}", "--split", "report"], "split is 'report'"),
         (["--data", "bvh:{mocap}/none", "--split", "all"], "does not exist"),

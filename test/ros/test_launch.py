@@ -75,6 +75,16 @@ def test_an_argument_that_is_no_truth_value_is_refused(launch_file: ModuleType) 
         launch_file.boolean("rviz", "perhaps")
 
 
+def test_a_parameter_file_that_is_not_there_is_named(launch_file: ModuleType) -> None:
+    from launch import LaunchContext
+
+    context = LaunchContext()
+    given = dict.fromkeys(launch_file.ARGUMENTS, "") | {"params_file": "nope.yaml"}
+    context.launch_configurations.update(given)
+    with pytest.raises(ValueError, match=r"params_file: there is no nope\.yaml"):
+        launch_file.start(context)
+
+
 @pytest.mark.usefixtures("launch_file")
 def test_the_launched_node_hears_its_arguments(bench: Bench, tmp_path: Path) -> None:
     """Launched by launch itself, with an ament prefix in which the executable stands."""

@@ -165,3 +165,16 @@ def test_a_bad_parameter_is_one_sentence_and_exit_code_1() -> None:
     assert child.returncode == 1
     assert "image_transport is 'theora'; expected one of raw, compressed" in child.stderr
     assert "Traceback" not in child.stderr
+
+
+def test_a_parameter_file_that_is_not_there_is_no_traceback() -> None:
+    node = subprocess.run(
+        [sys.executable, "-m", "stsp_ros.pose_node", "--ros-args", "--params-file", "nope.yaml"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert node.returncode == 1
+    assert "pose_node: " in node.stderr
+    assert "nope.yaml" in node.stderr
+    assert "Traceback" not in node.stderr

@@ -14,10 +14,16 @@ from typing import IO, Any
 def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """A file to write that takes the place of `path` once complete, even if the power fails.
 
-    The folder is made if need be. Raises OSError, naming `path`, if it cannot be written, as on a
-    full disk.
+    The folder is made if need be. What a symbolic link points to is replaced, not the link, and a
+    device or a pipe, as /dev/stdout, is written to as it is. Raises OSError, naming `path`, if it
+    cannot be written, as on a full disk.
     """
     path = Path(path)
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        with path.open("wb") as file:
+            yield file
+        return
+    path = Path(os.path.realpath(path))
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -47,6 +48,23 @@ def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "plain").touch()
     with pytest.raises(OSError, match=r"'.*/plain/file'"), replacing(tmp_path / "plain" / "file"):
         pass
+
+
+def test_links_and_pipes_stay_what_they_are(tmp_path: Path) -> None:
+    target, link, pipe = tmp_path / "target", tmp_path / "link", tmp_path / "pipe"
+    target.touch()
+    link.symlink_to(target)
+    with replacing(link) as file:
+        file.write(b"through")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"through"
+    os.mkfifo(pipe)
+    end = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with replacing(pipe) as file:
+        file.write(b"along")
+    assert os.read(end, 100) == b"along"
+    os.close(end)
+    assert pipe.is_fifo()
 
 
 def test_json_is_as_others_write_it_and_readable_by_others(tmp_path: Path) -> None:

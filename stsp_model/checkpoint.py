@@ -52,6 +52,13 @@ def save(
         file.write(content)
 
 
+def stored_in_half(path: str | os.PathLike[str]) -> bool:
+    """Whether a file of weights that `load_model` takes holds its floats in 16 bits."""
+    with safe_open(path, framework="pt") as file:
+        names = file.keys()
+        return any(file.get_slice(name).get_dtype() == "F16" for name in names)
+
+
 def weights_sha256(model: STSPNet) -> str:
     """A checksum of a network's weights, the same wherever they are kept."""
     checksum = hashlib.sha256()

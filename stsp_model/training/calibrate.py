@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from stsp_model.checkpoint import load_model, save
+from stsp_model.checkpoint import load_model, save, stored_in_half
 from stsp_model.data.errors import DataError
 from stsp_model.data.formats import split_spec
 from stsp_model.epe import mass_logit
@@ -212,7 +212,7 @@ def footage_of(specs: Sequence[str], most: int | None = None) -> Iterator[Footag
 
 
 def main(weights: str = "", *specs: str) -> None:
-    """Calibrate a file of weights anew, in place.
+    """Calibrate a file of weights anew, in place, in as many bits as before.
 
     Raises:
         DataError, OSError, ValueError: what does not fit; then the file stays as it was.
@@ -228,7 +228,8 @@ def main(weights: str = "", *specs: str) -> None:
         calibrate_keypoints(network, People(tuple(open_selection(images, [], IMAGES))))
     if films:
         calibrate_chain(network, footage_of(films))
-    save(network, weights)
+    save(network, weights, half=stored_in_half(weights))
+    print(f"calibrated {weights}")
 
 
 if __name__ == "__main__":

@@ -154,12 +154,16 @@ def test_images_that_tell_nothing_leave_the_calibration_as_it_was(lspet):
     np.testing.assert_allclose(network.epe.calibration, [0.1, 0.8])
 
 
-def test_a_file_of_weights_is_calibrated_anew(tmp_path, lspet, films, monkeypatch):
+@pytest.mark.parametrize("half", [False, True])
+def test_a_file_of_weights_is_calibrated_anew(tmp_path, lspet, films, monkeypatch, capsys, half):
     monkeypatch.setattr(calibrate, "predict", found_by_a_made_up_network)
     monkeypatch.setattr(calibrate, "footage_of", lambda specs: [filmed()] * len(specs))
     file = tmp_path / "weights.safetensors"
-    save(STSPNet("edge"), file, "of another time")
+    save(STSPNet("edge"), file, "of another time", half=half)
+    size = file.stat().st_size
     calibrate.main(str(file), lspet, films[1])
+    assert f"calibrated {file}" in capsys.readouterr().out
+    assert file.stat().st_size == pytest.approx(size, abs=100)
     model = load_model(file)
     assert model.note == "of another time"
     assert model.epe.calibration.tolist() != [0, 1]

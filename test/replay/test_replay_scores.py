@@ -94,10 +94,13 @@ def test_a_given_height_has_no_error() -> None:
     assert np.isnan(score["3d"]["average"]["height_error"])
 
 
-def test_who_is_never_found_scores_nothing() -> None:
+def test_who_is_never_found_is_wrong_everywhere() -> None:
     record = a_record(frames=12, tracks=(child("p1", column=500),), truth=(child("a"),))
     truth = scores(record)["truth"]
-    assert (truth["coverage"], truth["found"], truth["3d"]) == (0, 0, None)
+    assert (truth["coverage"], truth["found"]) == (0, 0)
+    average = truth["3d"]["average"]
+    assert (average["pck_150"], average["auc"]) == (0, 0)
+    assert np.isnan(average["mpjpe"])
     assert np.isnan(truth["root_error"])
 
 

@@ -245,6 +245,6 @@ def test_without_plotly_the_sentence_names_the_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
-    with pytest.raises(PlotlyError, match=r"pip install 'stsp-pose\[report\]'"):
+    with pytest.raises(PlotlyError, match=r"pip install '\.\[report\]'"):
         write_report(tmp_path / "report.html", figure(10))
     assert not list(tmp_path.iterdir())

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import cv2
 import minisets
 import numpy as np
 import pytest
 
+from stsp_model.data import lsp
 from stsp_model.data.errors import DataError
 from stsp_model.data.shards import ShardPeople
 from stsp_model.network import STSPNet
@@ -48,11 +48,11 @@ def test_no_stage_opens_an_image_that_selects_or_reports(lspet, monkeypatch, sta
     """Whatever a batch needs, people, negatives or frames, comes from images 1 to 6800."""
     stage = stage_of(STSPNet(minisets.TINY), config, [lspet])
     opened = []
-    read = cv2.imread
-    monkeypatch.setattr(cv2, "imread", lambda path, *rest: opened.append(path) or read(path, *rest))
+    read = lsp.read_image
+    monkeypatch.setattr(lsp, "read_image", lambda path: opened.append(path.stem) or read(path))
     for step in range(14):
         stage.batches.batch(step, 0, 1)
-    numbers = {int(path.split("im")[-1].split(".")[0]) for path in opened}
+    numbers = {int(name.removeprefix("im")) for name in opened}
     assert len(numbers) > 100
     assert max(numbers) <= 6800
 

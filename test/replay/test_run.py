@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 import os
@@ -11,7 +12,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from stsp_model import Camera, PoseEstimator, cli, load_model
 from stsp_model.angles import ANGLE_NAMES, joint_angles
 from stsp_model.bag import IMAGE_TYPE, SKELETONS_TYPE, BagError, BagReader, BagWriter, typestore
+from stsp_model.replay import run as run_module
 from stsp_model.replay.images import ANGLES_TOPIC, MARKERS_TOPIC, SKELETONS_TOPIC
 from stsp_model.replay.options import Options, ReplayError
 from stsp_model.replay.record import OUTCOMES, read_record
@@ -40,6 +42,15 @@ def skeletons(out: Path) -> list[bytes]:
 
 def joints(message: Any) -> np.ndarray:
     return np.array([[(j.offset.x, j.offset.y, j.offset.z) for j in s.joints] for s in message])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def opened_once() -> Iterator[None]:
+    """Each network is opened once: that takes longer than to replay a few images."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("load", "open_network"):
+            patch.setattr(run_module, name, functools.cache(getattr(run_module, name)))
+        yield
 
 
 def test_the_skeletons_are_those_of_the_estimator(tmp_path: Path) -> None:

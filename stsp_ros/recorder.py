@@ -20,19 +20,17 @@ from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from rclpy.subscription import Subscription
 from rclpy.utilities import remove_ros_args
-from sensor_msgs.msg import JointState
 from stsp.msg import Skeleton3DArray
 from visualization_msgs.msg import MarkerArray
 
 from stsp_model.bag import SKELETONS_TYPE, BagError, BagWriter
 
-SKELETONS_TOPIC, MARKERS_TOPIC = "stsp/skeletons", "stsp/markers"
-ANGLES_TOPIC, DIAGNOSTICS_TOPIC = "stsp/joint_angles", "/diagnostics"
-# No picture is among them.
+SKELETONS_TOPIC, MARKERS_TOPIC, DIAGNOSTICS_TOPIC = "stsp/skeletons", "stsp/markers", "/diagnostics"
+# No picture is among them, and no joint angles: these follow from the skeletons, and a node that
+# has to make them takes some milliseconds more for a frame.
 TOPICS: dict[str, tuple[Any, str]] = {
     SKELETONS_TOPIC: (Skeleton3DArray, SKELETONS_TYPE),
     MARKERS_TOPIC: (MarkerArray, "visualization_msgs/msg/MarkerArray"),
-    ANGLES_TOPIC: (JointState, "sensor_msgs/msg/JointState"),
     DIAGNOSTICS_TOPIC: (DiagnosticArray, "diagnostic_msgs/msg/DiagnosticArray"),
 }
 _QOS = QoSProfile(depth=100)  # reliable; room for a pause of the disk

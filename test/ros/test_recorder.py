@@ -93,7 +93,6 @@ def test_topics_follow_the_namespace(bench: Bench, tmp_path: Path) -> None:
     with BagReader(tmp_path / "bag") as reader:
         assert sorted(reader.topics) == [
             "/diagnostics",
-            "/left/stsp/joint_angles",
             "/left/stsp/markers",
             "/left/stsp/skeletons",
         ]
@@ -103,7 +102,6 @@ def test_no_picture_is_among_what_it_records() -> None:
     assert {kind for _, kind in TOPICS.values()} == {
         "stsp/msg/Skeleton3DArray",
         "visualization_msgs/msg/MarkerArray",
-        "sensor_msgs/msg/JointState",
         "diagnostic_msgs/msg/DiagnosticArray",
     }
 

@@ -81,7 +81,7 @@ def _facts(bag: Path, options: Options, model: STSPNet | Exported, backend: str)
     )
 
 
-def apart(out: Path, inputs: Sequence[Path]) -> None:
+def _apart(out: Path, inputs: Sequence[Path]) -> None:
     """Raise ReplayError if a replay into the folder `out` could touch what it reads."""
     folder = out.resolve()
     for path in inputs:
@@ -162,7 +162,7 @@ def replay(
             there is then is written first.
     """
     truth_file = Path(options.ground_truth or bag)
-    apart(out, [bag, truth_file])
+    _apart(out, [bag, truth_file])
     model, backend = _load(options)
     with BagReader(bag) as reader:
         facts = _facts(bag, options, model, backend)

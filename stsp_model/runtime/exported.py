@@ -208,7 +208,6 @@ def file_name(graph: str) -> str:
 def write(network: Exported, folder: str | os.PathLike[str]) -> None:
     """Write a network's files into a folder, which is made if need be."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     for name, content in network.files.items():
         with replacing(folder / file_name(name)) as file:
             file.write(content)

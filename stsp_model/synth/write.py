@@ -107,7 +107,6 @@ def _claim(job: Job, about: dict[str, Any]) -> None:
         return
     if job.out.exists() and any(job.out.iterdir()):
         raise DataError(f"{job.out} holds other files and no {INDEX_FILE}; choose an empty folder")
-    job.out.mkdir(parents=True, exist_ok=True)
     with replacing(file) as index:
         index.write((json.dumps(about, indent=1, sort_keys=True) + "\n").encode())
 

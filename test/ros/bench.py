@@ -197,10 +197,12 @@ class Peer(Node):
         )
 
     def status(
-        self, accept: Callable[[dict[str, str], DiagnosticStatus], bool]
+        self,
+        accept: Callable[[dict[str, str], DiagnosticStatus], bool],
+        seen: int | None = None,
     ) -> DiagnosticStatus:
-        """The first status from now on that `accept(values, status)`s."""
-        began = len(self.diagnostics)
+        """The first status after `seen` others, or from now on, that `accept(values, status)`s."""
+        began = len(self.diagnostics) if seen is None else seen
         return wait_for(
             lambda: next((s for s in self.diagnostics[began:] if accept(values_of(s), s)), None),
             "such diagnostics",

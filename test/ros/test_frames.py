@@ -230,12 +230,7 @@ def test_deactivating_drops_the_image_that_waits_and_counts_it(
     monkeypatch.setattr(threading.Thread, "join", finishing_join)
     seen = len(bench.peer.diagnostics)
     assert bench.peer.change_state(Transition.TRANSITION_DEACTIVATE)
-
-    def first_of_inactive() -> dict[str, str] | None:
-        told = map(values_of, bench.peer.diagnostics[seen:])
-        return next((values for values in told if values["state"] == "inactive"), None)
-
-    values = wait_for(first_of_inactive, "diagnostics of the inactive node")
+    values = values_of(bench.peer.status(lambda values, _: values["state"] == "inactive", seen))
     assert values["dropped: stopped"] == "1"
     assert adds_up(values)
     bench.peer.skeletons_at(60.0)

@@ -82,12 +82,7 @@ def test_the_last_counts_are_told_at_shutdown(bench: Bench) -> None:
     bench.peer.greet()
     seen = len(bench.peer.diagnostics)
     assert bench.peer.change_state(Transition.TRANSITION_ACTIVE_SHUTDOWN)
-
-    def finalized() -> dict[str, str] | None:
-        told = map(values_of, bench.peer.diagnostics[seen:])
-        return next((values for values in told if values["state"] == "finalized"), None)
-
-    values = wait_for(finalized, "diagnostics of the finalized node")
+    values = values_of(bench.peer.status(lambda values, _: values["state"] == "finalized", seen))
     processed, dropped = int(values["frames processed"]), int(values["frames dropped"])
     assert processed >= 1
     assert processed + dropped == int(values["frames received"])

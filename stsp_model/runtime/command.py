@@ -25,9 +25,8 @@ def export(options: argparse.Namespace) -> int:
 def _export(options: argparse.Namespace) -> None:
     from stsp_model.checkpoint import load_model
     from stsp_model.data.formats import open_dataset
-    from stsp_model.runtime import exported
+    from stsp_model.runtime import exported, with_tensorrt
     from stsp_model.runtime.backends import open_network
-    from stsp_model.runtime.packages import needed
 
     if options.int8 != (options.data is not None):
         raise ValueError("--int8 needs --data, such as lspet:PATH, and --data serves --int8 alone")
@@ -38,7 +37,7 @@ def _export(options: argparse.Namespace) -> None:
     if options.out.exists() and not options.out.is_dir():
         raise ValueError(f"{options.out} is a file; name a folder")
     if options.tensorrt:
-        needed("tensorrt")  # before minutes of work
+        with_tensorrt.package()  # before minutes of work
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it is untrained is said below
         model = load_model(options.model)
@@ -56,7 +55,7 @@ def _export(options: argparse.Namespace) -> None:
     for graph, content in network.files.items():
         print(f"{options.out / exported.file_name(graph)}: {len(content) / 1e6:.1f} MB")
     if options.tensorrt:
-        open_network(model, TENSORRT)
+        open_network(model, TENSORRT, "cuda")
         print(f"the TensorRT engines of {options.model} are ready for this machine")
 
 

@@ -26,6 +26,21 @@ _MOST_PEOPLE = 16  # per call
 _log = logging.getLogger(__name__)
 
 
+def package() -> Any:
+    """The package tensorrt, where there is something to run it on.
+
+    Raises:
+        ValueError: if there is no GPU. MissingPackageError: if TensorRT is not installed.
+    """
+    trt = needed("tensorrt")
+    if not torch.cuda.is_available():
+        raise ValueError(
+            "TensorRT needs an NVIDIA GPU that PyTorch can use, and there is none here: choose "
+            "another backend, or install the torch that is built for this GPU"
+        )
+    return trt
+
+
 def load(graph: str, content: bytes, device: torch.device) -> Run:
     """Prepare a graph given as ONNX; takes minutes the first time on a device.
 
@@ -33,12 +48,7 @@ def load(graph: str, content: bytes, device: torch.device) -> Run:
         ValueError: if there is no GPU, or TensorRT does not take the graph.
         MissingPackageError: if TensorRT is not installed.
     """
-    trt = needed("tensorrt")
-    if device.type != "cuda" or not torch.cuda.is_available():
-        raise ValueError(
-            "TensorRT needs an NVIDIA GPU that PyTorch can use, and there is none here: choose "
-            "another backend, or install the torch that is built for this GPU"
-        )
+    trt = package()
     path = engine_path(content, torch.cuda.get_device_name(device), trt.__version__)
     logger = trt.Logger(trt.Logger.ERROR)
     engine = None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+import types
 from dataclasses import replace
 
 import pytest
+import torch
 
 from stsp_model.cli import main
 from stsp_model.network import PRESETS, STSPNet
@@ -147,6 +150,34 @@ def test_the_command_writes_a_folder(tmp_path, capsys):
     assert network.description.batch == 1
     assert network.description.input_size == (PRESETS["edge"].crop,) * 2
     assert "lifter.onnx" in capsys.readouterr().out
+
+
+@pytest.fixture
+def tensorrt(monkeypatch):
+    """Makes TensorRT seem installed."""
+    monkeypatch.setitem(sys.modules, "tensorrt", types.ModuleType("tensorrt"))
+
+
+@pytest.mark.usefixtures("tensorrt")
+def test_the_command_prepares_the_engines_that_a_node_takes(tmp_path, monkeypatch, capsys):
+    prepared = []
+
+    def load(graph, content, device):  # noqa: ARG001
+        prepared.append((graph, device))
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("stsp_model.runtime.with_tensorrt.load", load)
+    assert main(["export", "edge", "-o", str(tmp_path / "out"), "--tensorrt"]) == 0
+    assert sorted(prepared) == [(graph, torch.device("cuda")) for graph in sorted(GRAPHS)]
+    assert "engines of edge are ready" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("tensorrt")
+def test_engines_without_a_gpu_are_refused_before_the_work(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert main(["export", "edge", "-o", str(tmp_path / "out"), "--tensorrt"]) == 1
+    assert "needs an NVIDIA GPU" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

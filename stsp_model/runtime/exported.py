@@ -7,6 +7,7 @@ takes a second where the one on torch.export takes twenty.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -115,20 +116,18 @@ def export(
         raise ValueError(f"batch is {batch}, expected 0 for any number, or more")
     needed("onnx")
     description = _describe(model, batch, FLOAT16 if half else FLOAT32, mirrored)
+    # A copy on the CPU: constants folded on a GPU may differ in their last bits, and then a node
+    # would not find the engine that a command built.
+    model = copy.deepcopy(model).cpu().eval()
     inputs = examples(model, batch or 2)
     files = {}
     if epe is not None:
         told, files[EPE] = epe
         description = replace(description, precision=told.precision, accuracy=told.accuracy)
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        for name, graph in graphs(model, half, mirrored).items():
-            free = not batch and name != FINDER
-            if name not in files:
-                files[name] = _exported(graph.eval(), name, inputs[name], free)
-    finally:
-        for module, training in modes:
-            module.training = training
+    for name, graph in graphs(model, half, mirrored).items():
+        free = not batch and name != FINDER
+        if name not in files:
+            files[name] = _exported(graph.eval(), name, inputs[name], free)
     return described(Exported(description, files), description)
 
 
@@ -136,7 +135,6 @@ def _exported(
     graph: torch.nn.Module, name: str, inputs: tuple[torch.Tensor, ...], free: bool
 ) -> bytes:
     """A graph as ONNX; `free` leaves the first axis of all that goes in and out of any length."""
-    device = next(graph.parameters()).device
     names = SIGNATURES[name]
     tensors = (*names.inputs, *names.outputs) if free else ()
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
@@ -144,7 +142,7 @@ def _exported(
         path = Path(folder) / file_name(name)
         torch.onnx.export(
             graph,
-            tuple(value.to(device) for value in inputs),
+            inputs,
             path,
             input_names=list(names.inputs),
             output_names=list(names.outputs),

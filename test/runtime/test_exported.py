@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from stsp_model.checkpoint import load_model
 from stsp_model.cli import main
 from stsp_model.network import PRESETS, STSPNet
 from stsp_model.runtime import exported
@@ -71,6 +72,13 @@ def test_exporting_leaves_the_network_alone_and_is_repeatable(onnx_files):
     assert network.training
     assert network.epe.training
     assert exported.export(network).sha256 == first.sha256 != onnx_files.sha256
+
+
+def test_the_same_files_come_of_a_network_on_a_gpu(gpu, onnx_files):
+    """An engine that a command built is found by a checksum of them."""
+    network = load_model("edge", gpu)
+    assert exported.export(network).sha256 == onnx_files.sha256
+    assert next(network.parameters()).is_cuda
 
 
 def test_a_folder_comes_back_as_it_was_written(onnx_files, tmp_path):

@@ -29,7 +29,7 @@ from stsp_model.runtime import (
 from stsp_model.runtime.eight_bits import is_fast_here, shipped_epe
 from stsp_model.runtime.exported import Description, Exported
 from stsp_model.runtime.packages import installed, needed
-from stsp_model.runtime.running import Network, Run, RunningNetwork
+from stsp_model.runtime.running import Network, Run, RunningNetwork, padded
 
 # The packages of those for the CPU, the fastest first: measured, see docs/performance.md.
 _ON_CPU = {ONNXRUNTIME: ("onnx", "onnxruntime"), OPENVINO: ("onnx", "openvino")}
@@ -154,14 +154,15 @@ def open_network(
         half = name == TENSORRT and half is not False
         mirrored = name == TENSORRT and mirrored is not False
         model = exported.export(model, half=half, epe=_shipped_epe(name, model), mirrored=mirrored)
-    threads = torch.get_num_threads()
+    threads, static = torch.get_num_threads(), bool(model.description.batch)
 
     def run(graph: str, content: bytes) -> Run:
         if name == ONNXRUNTIME:
             return with_onnxruntime.load(graph, content, threads)
         if name == OPENVINO:
             return with_openvino.load(graph, content, threads)
-        return with_tensorrt.load(graph, content, place)
+        engine = with_tensorrt.load(graph, content, place)
+        return engine if static else padded(engine, with_tensorrt.MOST_PEOPLE)
 
     runs = {graph: run(graph, content) for graph, content in model.files.items()}
     description = model.description

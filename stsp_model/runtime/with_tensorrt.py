@@ -20,9 +20,9 @@ from tqdm import tqdm
 from stsp_model.files import replacing
 from stsp_model.runtime.graphs import SIGNATURES
 from stsp_model.runtime.packages import needed
-from stsp_model.runtime.running import Run, padded
+from stsp_model.runtime.running import Run
 
-_MOST_PEOPLE = 16  # per call
+MOST_PEOPLE = 16  # per call, where the batch is free
 _log = logging.getLogger(__name__)
 
 
@@ -62,7 +62,7 @@ def load(graph: str, content: bytes, device: torch.device) -> Run:
             file.write(plan)
         _log.warning("the engine is ready and kept as %s", path)
         engine = trt.Runtime(logger).deserialize_cuda_engine(plan)
-    return padded(_run(trt, graph, engine, device), _MOST_PEOPLE)
+    return _run(trt, graph, engine, device)
 
 
 def engine_path(content: bytes, device_name: str, version: str) -> Path:
@@ -74,7 +74,7 @@ def engine_path(content: bytes, device_name: str, version: str) -> Path:
     """
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     key = hashlib.sha256(content)
-    key.update(f"\0{device_name}\0{version}\0{_MOST_PEOPLE}".encode())
+    key.update(f"\0{device_name}\0{version}\0{MOST_PEOPLE}".encode())
     return Path(cache) / "stsp" / "tensorrt" / f"{key.hexdigest()[:32]}.engine"
 
 
@@ -93,7 +93,7 @@ def _built(trt: Any, logger: Any, graph: str, content: bytes) -> Any:
     for i in range(network.num_inputs):
         value = network.get_input(i)
         if -1 in tuple(value.shape):
-            sizes = [(people, *tuple(value.shape)[1:]) for people in (1, 1, _MOST_PEOPLE)]
+            sizes = [(people, *tuple(value.shape)[1:]) for people in (1, 1, MOST_PEOPLE)]
             profile.set_shape(value.name, *sizes)
     config.add_optimization_profile(profile)
     config.progress_monitor = _progress(trt, graph)

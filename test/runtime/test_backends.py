@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stsp_model.estimator import PoseEstimator
-from stsp_model.runtime import BACKENDS
+from stsp_model.runtime import BACKENDS, exported, with_onnxruntime, with_tensorrt
 from stsp_model.runtime import packages as packages_module
 from stsp_model.runtime.backends import chosen, open_network
 from stsp_model.runtime.packages import MissingPackageError
@@ -159,6 +159,32 @@ def test_tensorrt_without_a_gpu_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="needs an NVIDIA GPU"):
         load("epe", b"", GPU)
+
+
+@pytest.mark.parametrize(("batch", "people"), [(3, 3), (3, 4), (0, 3), (0, 18)])
+def test_a_static_batch_is_not_filled_up_for_tensorrt_as_a_free_one_is(
+    batch, people, monkeypatch, edge
+):
+    """ONNX Runtime, which takes a static shape as strictly, in the place of the engines."""
+    pytest.importorskip("onnxruntime")
+    sizes = []
+
+    def engine(graph, content, device):  # noqa: ARG001
+        run = with_onnxruntime.load(graph, content, 1)
+
+        def counted(inputs):
+            sizes.append(len(inputs[0]))
+            return run(inputs)
+
+        return counted
+
+    monkeypatch.setitem(sys.modules, "tensorrt", types.ModuleType("tensorrt"))
+    monkeypatch.setattr(with_tensorrt, "load", engine)
+    network = open_network(exported.export(edge, batch), "tensorrt", GPU)
+    seen = network.observe(torch.rand(people, 3, 192, 192), torch.zeros(people, 1, 48, 48))
+    assert len(seen.joints) == people
+    expected = {(3, 3): [3], (3, 4): [3, 3], (0, 3): [4], (0, 18): [16, 16]}
+    assert sizes == expected[batch, people]
 
 
 def test_the_build_of_an_engine_shows_its_progress(capsys):

@@ -83,7 +83,7 @@ def add_command(commands: Any) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="people per call; 0 leaves it open; default: 1",
+        help="people per call, 64 at most; 0 leaves it open; default: 1",
     )
     command.add_argument("--half", action="store_true", help="finder and EPE in 16 bits, for GPUs")
     command.add_argument(

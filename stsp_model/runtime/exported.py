@@ -30,6 +30,7 @@ from stsp_model.skeleton import JOINTS
 
 FORMAT, FORMAT_VERSION = "stsp-onnx", "1"
 OPSET = 17
+MOST_PEOPLE = 64  # per call where that is static: exporting runs the network on as many crops
 _DOMAINS = {"", "ai.onnx", "com.microsoft"}  # of operators; the last: what quantisation uses
 
 
@@ -102,18 +103,20 @@ def export(
 
     Args:
         model: left as it is.
-        batch: people per call, a static shape; 0: a free batch axis.
+        batch: people per call, a static shape, MOST_PEOPLE at most; 0: a free batch axis.
         half: finder and EPE in 16 bits, for GPUs.
         epe: an EPE of these weights and this batch that is there already, and what it says of
             itself; see eight_bits.shipped_epe.
         mirrored: EPE looks at each crop's mirror image as well.
 
     Raises:
-        ValueError: for a batch below 0.
+        ValueError: for a batch below 0 or above MOST_PEOPLE.
         MissingPackageError: without the package onnx.
     """
-    if batch < 0:
-        raise ValueError(f"batch is {batch}, expected 0 for any number, or more")
+    if not 0 <= batch <= MOST_PEOPLE:
+        raise ValueError(
+            f"batch is {batch}, expected 1 to {MOST_PEOPLE} people per call, or 0 for any number"
+        )
     needed("onnx")
     description = _describe(model, batch, FLOAT16 if half else FLOAT32, mirrored)
     # A copy on the CPU: constants folded on a GPU may differ in their last bits, and then a node

@@ -192,7 +192,8 @@ def test_engines_without_a_gpu_are_refused_before_the_work(tmp_path, monkeypatch
     ("arguments", "reason"),
     [
         (["nosuch"], "neither a preset"),
-        (["edge", "--batch", "-1"], "batch is -1"),
+        (["edge", "--batch", "-1"], "batch is -1, expected 1 to 64 people per call, or 0"),
+        (["edge", "--batch", "65"], "batch is 65, expected 1 to 64 people per call, or 0"),
         (["edge", "--int8"], "--int8 needs --data"),
         (["edge", "--data", "lspet:x"], "--data serves --int8"),
         (["edge", "--int8", "--half", "--data", "lspet:x"], "exclude"),

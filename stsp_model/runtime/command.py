@@ -34,8 +34,15 @@ def _export(options: argparse.Namespace) -> None:
         raise ValueError("--int8 and --half exclude each other")
     if options.int8 and options.mirrored:
         raise ValueError("--int8 and --mirrored exclude each other")
-    if options.out.exists() and not options.out.is_dir():
-        raise ValueError(f"{options.out} is a file; name a folder")
+    if options.out.exists():
+        if not options.out.is_dir():
+            raise ValueError(f"{options.out} is a file; name a folder")
+        found = sorted(entry.name for entry in options.out.iterdir())
+        if found:  # perhaps a network that somebody runs
+            raise ValueError(
+                f"{options.out} holds files already ({', '.join(found[:3])}); choose another "
+                "folder, or remove that one"
+            )
     if options.tensorrt:
         with_tensorrt.package()  # before minutes of work
     with warnings.catch_warnings():
@@ -77,7 +84,9 @@ def add_command(commands: Any) -> None:
         metavar="W",
         help="a preset or its weights; default: edge",
     )
-    command.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="a folder")
+    command.add_argument(
+        "-o", "--out", type=Path, required=True, metavar="OUT", help="a new or an empty folder"
+    )
     command.add_argument(
         "--batch",
         type=int,

@@ -160,6 +160,19 @@ def test_the_command_writes_a_folder(tmp_path, capsys):
     assert "lifter.onnx" in capsys.readouterr().out
 
 
+def test_the_command_leaves_what_is_there_and_takes_an_empty_folder(onnx_files, tmp_path, capsys):
+    out = tmp_path / "out"
+    exported.write(onnx_files, out)
+    assert main(["export", "edge", "-o", str(out)]) == 1
+    assert "holds files already (epe.onnx, finder.onnx, lifter.onnx)" in capsys.readouterr().err
+    assert exported.read(out) == onnx_files
+    (tmp_path / "empty").mkdir()
+    assert main(["export", "edge", "-o", str(tmp_path / "empty")]) == 0
+    (tmp_path / "file").touch()
+    assert main(["export", "edge", "-o", str(tmp_path / "file")]) == 1
+    assert "is a file; name a folder" in capsys.readouterr().err
+
+
 @pytest.fixture
 def tensorrt(monkeypatch):
     """Makes TensorRT seem installed."""

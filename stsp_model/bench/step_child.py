@@ -40,7 +40,11 @@ class _Steps:
         self._pictures, self._camera = stream.endless(), stream.camera
         # What untrained weights see is timed as well, however little they are sure of it.
         self._estimator = PoseEstimator(
-            model, backend=options["backend"], max_people=options["people"], min_confidence=0.0
+            model,
+            device=options["device"],  # what was exported lies on none
+            backend=options["backend"],
+            max_people=options["people"],
+            min_confidence=0.0,
         )
         self._networks = NetworkClock(self._estimator.network)
         self._estimator.network = self._networks.network

@@ -8,6 +8,8 @@ import pytest
 
 from stsp_model import cli
 from stsp_model.bench import run as bench_run
+from stsp_model.network import STSPNet
+from stsp_model.runtime import exported
 
 SHORT = ["--warm-up", "3", "--frames", "6", "--rounds", "2", "--threads", "1"]
 
@@ -52,6 +54,7 @@ def test_several_people_and_compressed_images(tmp_path):
         (["step", "--model", "nowhere.safetensors"], "nowhere.safetensors"),
         (["step", "--frames", "3", "--rounds", "5"], "3 frames cannot be timed in 5 rounds"),
         (["step", "--duration", "60"], "--duration is for the node alone"),
+        (["step", "--device", "cuda:99"], "device is 'cuda:99', which cannot be used: "),
     ],
 )
 def test_what_cannot_be_measured_is_refused_with_a_sentence(arguments, said, tmp_path, capsys):
@@ -61,6 +64,17 @@ def test_what_cannot_be_measured_is_refused_with_a_sentence(arguments, said, tmp
     assert error.startswith("stsp bench: ")
     assert said in error
     assert not out.exists()
+
+
+def test_what_was_exported_is_measured_on_the_device_that_is_asked_for_or_not_at_all(
+    tmp_path, capsys
+):
+    pytest.importorskip("onnx")
+    exported.write(exported.export(STSPNet("edge"), batch=1), tmp_path / "edge")
+    asked = ["--device", "cuda", "--backend", "onnxruntime", *SHORT]
+    out = ["--out", str(tmp_path / "bench.json")]
+    assert cli.main(["bench", "step", "--model", str(tmp_path / "edge"), *asked, *out]) == 1
+    assert "backend onnxruntime runs on the CPU here" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

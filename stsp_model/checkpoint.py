@@ -86,7 +86,7 @@ def load_model(
         ValueError: if there is no such preset or device, or the file is damaged, foreign or of
             another preset; with the reason.
     """
-    place = _device(device)
+    place = usable_device(device)
     if isinstance(name_or_path, str) and name_or_path in PRESETS:
         shipped = WEIGHTS / f"{name_or_path}.safetensors"
         if shipped.is_file():
@@ -108,7 +108,8 @@ def load_model(
     return _read(path, preset).eval().to(place)
 
 
-def _device(device: str | torch.device) -> torch.device:
+def usable_device(device: str | torch.device) -> torch.device:
+    """The device of this name. Raises ValueError with the reason where it cannot be used."""
     try:
         place = torch.device(device)
         torch.empty(0, device=place)

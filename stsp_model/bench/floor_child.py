@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from stsp_model.bench.child import Message, serve
 from stsp_model.bench.floor import Machine, Need
 from stsp_model.camera import Camera
+from stsp_model.checkpoint import usable_device
 from stsp_model.hrnet import STRIDE
 from stsp_model.network import STSPNet
 from stsp_model.runtime.backends import load
@@ -152,6 +153,7 @@ def _shares(model: STSPNet, crop: Tensor, motion: Tensor) -> dict[str, float]:
 
 def _prepare(options: Message) -> Mapping[str, Callable[..., Message]]:
     device = options["device"]
+    usable_device(device)
     return {
         "machine": lambda threads: asdict(measure_machine(threads, device)),
         "need": lambda model: asdict(count_need(model, device)),

@@ -55,6 +55,7 @@ def test_several_people_and_compressed_images(tmp_path):
         (["step", "--frames", "3", "--rounds", "5"], "3 frames cannot be timed in 5 rounds"),
         (["step", "--duration", "60"], "--duration is for the node alone"),
         (["step", "--device", "cuda:99"], "device is 'cuda:99', which cannot be used: "),
+        (["floor", "--device", "cuda:99"], "device is 'cuda:99', which cannot be used: "),
     ],
 )
 def test_what_cannot_be_measured_is_refused_with_a_sentence(arguments, said, tmp_path, capsys):

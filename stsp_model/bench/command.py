@@ -61,7 +61,10 @@ def add_command(commands: Any) -> None:
         help="step, node or floor; default: all, the node where ROS 2 is to be had",
     )
     command.add_argument(
-        "--model", nargs="+", default=["edge"], help="presets or weights files (default: edge)"
+        "--model",
+        nargs="+",
+        default=["edge"],
+        help="presets, weights files, or folders that stsp export wrote (default: edge)",
     )
     command.add_argument(
         "--backend", nargs="+", choices=BACKENDS, default=[AUTO], help="default: auto"

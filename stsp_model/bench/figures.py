@@ -18,7 +18,7 @@ from stsp_model.bench.stream import BGR8
 class Version:
     """One of the things that are measured side by side.
 
-    model: preset or weights file. backend: what runs the network. threads: of the network.
+    model: preset, weights file or exported folder. backend, threads: what runs it, on how many.
     size: width and height of the images. encoding: in which they come. people: in each of them.
     reliable: whether the camera offers reliable delivery.
     transports: of Fast DDS, see the command's option.

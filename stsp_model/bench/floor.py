@@ -28,8 +28,9 @@ class Need:
     """What one person's crop asks of the machine.
 
     operations: of EPE, GSR and TMP, epe_operations: of EPE. weights: bytes of their parameters.
-    bytes: each layer's weights, input and output once. shares: of the kinds of work in EPE's time
-    as PyTorch runs it, 0..1; empty on a GPU.
+    bytes: each layer's weights, input and output once; both in float32, whatever it is run in.
+    shares: of the kinds of work in EPE's time as PyTorch runs it, 0..1; empty on a GPU, and for
+    what was exported, which PyTorch does not run.
     """
 
     model: str

@@ -75,25 +75,31 @@ def _fastest(work: Callable[[], Any], device: str) -> float:
 
 @torch.inference_mode()
 def count_need(name: str, device: str = "cpu") -> Need:
-    """Of a preset, a weights file, or what was exported, for one crop."""
+    """Of a preset, a weights file, or what was exported, for one crop.
+
+    Only what PyTorch runs is profiled; what an exported network asks follows from its sizes.
+    """
     torch.set_num_threads(1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = load(name, device)
-    if isinstance(model, Exported):  # of which only the sizes matter here
-        model = STSPNet(model.description.preset).to(device)
-    model.eval()
+    profiled, mirrored = device == "cpu", False
+    if isinstance(model, Exported):
+        profiled, mirrored = False, model.description.mirrored
+        model = STSPNet(model.description.stated_preset()).eval().to(device)
+    observe = partial(model.epe, mirrored=mirrored)
     width, height = model.input_size
     crop = torch.rand(1, 3, height, width, device=device)
+    crop = crop.contiguous(memory_format=torch.channels_last)
     motion = torch.rand(1, 1, height // STRIDE, width // STRIDE, device=device)
     with FlopCounterMode(display=False) as counter:
-        model.observe(crop, motion)
+        observe(crop, motion)
     epe = counter.get_total_flops()
     lifter, lifter_bytes = _lifter(model)
-    traffic = _traffic(model.epe, lambda: model.observe(crop, motion)) + lifter_bytes
+    traffic = _traffic(model.epe, partial(observe, crop, motion)) + lifter_bytes
     weights = sum(p.numel() * p.element_size() for p in model.epe.parameters())
     weights += sum(p.numel() * p.element_size() for p in model.lifter.parameters())
-    shares = _shares(model, crop, motion) if device == "cpu" else {}
+    shares = _shares(partial(observe, crop, motion)) if profiled else {}
     return Need(name, epe + lifter, epe, weights, traffic, shares)
 
 
@@ -134,12 +140,12 @@ _KINDS = (
 )
 
 
-def _shares(model: STSPNet, crop: Tensor, motion: Tensor) -> dict[str, float]:
+def _shares(work: Callable[[], Any]) -> dict[str, float]:
     """What EPE's time goes into, by PyTorch's profiler."""
     began = time.perf_counter()
     with torch.autograd.profiler.profile(use_kineto=False) as profile:
         for _ in range(20):
-            model.observe(crop, motion)
+            work()
         took = 1e6 * (time.perf_counter() - began)
     own: dict[str, float] = {kind: 0.0 for kind, _ in _KINDS} | {"other operations": 0.0}
     for event in profile.key_averages():

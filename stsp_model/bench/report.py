@@ -199,6 +199,11 @@ def floor_lines(
         if need.shares:
             told = ", ".join(f"{kind} {100 * share:.0f} %" for kind, share in need.shares.items())
             lines.append(f"{need.model}: PyTorch spends EPE's time on {told}")
+        else:
+            lines.append(
+                f"{need.model}: not profiled, which is for a preset or weights that PyTorch runs "
+                "on the CPU"
+            )
     return lines
 
 

@@ -22,7 +22,8 @@ import torch
 
 from stsp_model.checkpoint import weights_sha256
 from stsp_model.files import replacing
-from stsp_model.network import STSPNet
+from stsp_model.hrnet import HRNetSize
+from stsp_model.network import Preset, STSPNet
 from stsp_model.runtime import FLOAT16, FLOAT32
 from stsp_model.runtime.graphs import EPE, FINDER, GRAPHS, LIFTER, SIGNATURES, examples, graphs
 from stsp_model.runtime.packages import needed
@@ -59,6 +60,15 @@ class Description:
     precision: str
     accuracy: str = ""
     mirrored: bool = False
+
+    def stated_preset(self) -> Preset:
+        """The preset as its sizes stand here, which need not be those of this release."""
+        sizes = json.loads(self.sizes)
+        backbone: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in sizes.pop("backbone").items()
+        }
+        return Preset(backbone=HRNetSize(**backbone), **sizes)
 
 
 @dataclass(frozen=True)

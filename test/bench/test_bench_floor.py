@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -53,10 +55,27 @@ def test_the_operations_of_epe_are_those_of_its_convolutions_and_little_else():
 
 
 def test_what_was_exported_needs_what_its_weights_need(tmp_path):
+    """Its own: of the sizes that it had, twice for mirror images, and not as PyTorch runs it."""
     pytest.importorskip("onnx")
-    exported.write(exported.export(STSPNet("edge").eval()), tmp_path)
-    _, (ours, theirs) = measure_floor([str(tmp_path), "edge"], [1], "cpu")
-    assert (ours.operations, ours.bytes) == (theirs.operations, theirs.bytes)
+    smaller = STSPNet(replace(PRESETS["edge"], crop=96))
+    folders = {"plain": (STSPNet("edge"), False), "mirrored": (STSPNet("edge"), True)}
+    folders["smaller"] = (smaller, False)
+    for name, (network, mirrored) in folders.items():
+        exported.write(exported.export(network, mirrored=mirrored), tmp_path / name)
+    names = [*(str(tmp_path / name) for name in folders), "edge"]
+    (machine,), needs = measure_floor(names, [1], "cpu")
+    plain, twice, quarter, weights = needs
+    assert (plain.operations, plain.bytes) == (weights.operations, weights.bytes)
+    lifter = weights.operations - weights.epe_operations
+    assert twice.operations - twice.epe_operations == quarter.operations - quarter.epe_operations
+    assert twice.operations == pytest.approx(2 * weights.epe_operations + lifter, rel=0.02)
+    assert quarter.epe_operations == pytest.approx(weights.epe_operations / 4, rel=0.02)
+    assert weights.shares
+    told = floor_lines([machine], needs, [], [])
+    for need in (plain, twice, quarter):
+        assert need.shares == {}
+        assert f"{need.model}: not profiled" in "\n".join(told)
+    assert told[-1].startswith("edge: PyTorch spends EPE's time on convolutions")
 
 
 def test_the_peak_of_float32_is_no_measure_of_8_bits():
@@ -68,6 +87,6 @@ def test_the_peak_of_float32_is_no_measure_of_8_bits():
         StepResult({"EPE": figure}, *(0.0,) * 6, trained=True, precision=precision)
         for precision in ("float32", "int8")
     ]
-    told = floor_lines([machine], [need], versions, steps)[-2:]
+    told = floor_lines([machine], [need], versions, steps)[-3:-1]
     assert [line.split()[-1] for line in told] == ["%", "int8"]
     assert told[0].endswith("50 Gop/s         50 %")

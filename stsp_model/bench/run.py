@@ -22,6 +22,7 @@ from stsp_model.threads import network_threads
 
 STEP, NODE, FLOOR = "step", "node", "floor"
 PARTS = (STEP, NODE, FLOOR)
+LEAST_DURATION = 4.0  # s: memory is looked at once a second, and so once in each quarter
 
 
 def run(options: argparse.Namespace) -> None:
@@ -64,6 +65,11 @@ def _parts(options: argparse.Namespace) -> tuple[list[str], str]:
     asked = options.parts or ([NODE] if options.duration else list(PARTS))
     if options.duration and asked != [NODE]:
         raise ValueError("--duration is for the node alone: stsp bench node --duration ...")
+    if 0 < options.duration < LEAST_DURATION:
+        raise ValueError(
+            f"--duration is {options.duration:g} s, expected {LEAST_DURATION:g} or more, as its "
+            "first quarter is compared with its last"
+        )
     if NODE not in asked:
         return asked, ""
     lacking = what_ros_lacks()

@@ -54,6 +54,7 @@ def test_several_people_and_compressed_images(tmp_path):
         (["step", "--model", "nowhere.safetensors"], "nowhere.safetensors"),
         (["step", "--frames", "3", "--rounds", "5"], "3 frames cannot be timed in 5 rounds"),
         (["step", "--duration", "60"], "--duration is for the node alone"),
+        (["node", "--duration", "3.9"], "--duration is 3.9 s, expected 4 or more"),
         (["step", "--device", "cuda:99"], "device is 'cuda:99', which cannot be used: "),
         (["floor", "--device", "cuda:99"], "device is 'cuda:99', which cannot be used: "),
     ],

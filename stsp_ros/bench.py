@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -203,18 +204,27 @@ def _play(pair: _Pair, frames: int, rate: float, bar: tqdm[Any]) -> list[Message
     return usages
 
 
+def _settled(times: Mapping[str, list[float]], frames: int) -> dict[str, list[float]]:
+    """Times of the images that were processed, less those of the first that were published.
+
+    frames: that were published; a node that is slower than the camera drops some all along.
+    """
+    settling = math.ceil(_SETTLING * len(times["all"]) / frames)
+    return {name: column[settling:] for name, column in times.items()}
+
+
 def _round(pair: _Pair, frames: int, plan: Plan, bar: tqdm[Any]) -> Drift | None:
     before = pair.node.ask("usage")
     usages = _play(pair, frames, plan.rate, bar)
     pair.spans.append((before, pair.node.ask("usage")))
     taken = pair.node.ask("take")
     pair.collections.append(taken)
-    times = {name: column[_SETTLING:] for name, column in taken["times"].items()}
+    times = _settled(taken["times"], frames)
     pair.rounds.append(times)
-    if not plan.duration:
+    if not (plan.duration and times["all"]):
         return None
     length = min(_MINUTE, plan.duration / 4)
-    count = round(length * plan.rate * len(times["all"]) / frames)
+    count = max(1, round(length * plan.rate * len(times["all"]) / frames))
     first, last = (Figure.of([part]) for part in (times["all"][:count], times["all"][-count:]))
     assert first is not None
     assert last is not None
@@ -233,6 +243,11 @@ def _result(pair: _Pair, rate: float, drift: Drift | None) -> NodeResult:
     # After the last image: handing over the times of all frames takes memory as well.
     _, usage = pair.spans[-1]
     names = pair.rounds[0]
+    if not any(times["all"] for times in pair.rounds):
+        raise BenchError(
+            f"the node was still at the first images of each round at {rate:g} Hz when the last "
+            "came; give it more --frames in fewer --rounds, or a lower --rate"
+        )
     figures = {name: Figure.of([times[name] for times in pair.rounds]) for name in names}
     seconds = sum(play["seconds"] for play in pair.plays)
     processed = int(values["frames processed"])

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from types import SimpleNamespace
 
+import pytest
+
 from stsp_model import cli
-from stsp_ros.bench import _Pair, _result
+from stsp_ros.bench import _Pair, _result, _settled
 
 
 def test_two_nodes_side_by_side(tmp_path):
@@ -25,6 +27,24 @@ def test_two_nodes_side_by_side(tmp_path):
         assert sum(times[part]["mean"] for part in parts) <= times["all"]["mean"] * 1.0001
         assert times["all"]["p50"] <= times["stamp to publication"]["p50"]
         assert 0 < found["times"]["EPE"]["p50"] <= times["step"]["p50"]
+
+
+@pytest.mark.parametrize(
+    ("processed", "left"), [(50, 40), (49, 39), (9, 7), (2, 1), (1, 0), (0, 0)]
+)
+def test_the_first_images_of_a_round_are_left_out_as_far_as_they_were_processed(processed, left):
+    """10 of 50 that were published; a slow network drops most of either."""
+    taken = {"all": [float(i) for i in range(processed)], "step": [1.0] * processed}
+    times = _settled(taken, 50)
+    assert times["all"] == taken["all"][processed - left :]
+    assert times["step"] == [1.0] * left
+
+
+def test_a_round_too_short_for_the_node_is_told(tmp_path, capsys):
+    arguments = ["--warm-up", "5", "--frames", "1", "--rounds", "1", "--rate", "10000"]
+    out = ["--out", str(tmp_path / "bench.json"), "--threads", "1"]
+    assert cli.main(["bench", "node", *arguments, *out]) == 1
+    assert "give it more --frames in fewer --rounds" in capsys.readouterr().err
 
 
 def test_a_long_run_compares_its_end_with_its_beginning(tmp_path, capsys):

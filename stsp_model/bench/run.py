@@ -34,11 +34,15 @@ def run(options: argparse.Namespace) -> None:
     parts, lacking = _parts(options)
     if options.frames < options.rounds:
         raise ValueError(f"{options.frames} frames cannot be timed in {options.rounds} rounds")
-    found = _measure(options, parts)
-    if lacking:
-        print(f"\nnode not measured: {lacking}")
-    write_json(options.out, found)
-    print(f"\nfigures  {options.out}")
+    found: dict[str, Any] = {}
+    try:
+        _measure(options, parts, found)
+        if lacking:
+            print(f"\nnode not measured: {lacking}")
+    finally:  # what was measured until then took minutes
+        if any(part in found for part in PARTS):
+            write_json(options.out, found)
+            print(f"\nfigures  {options.out}")
 
 
 def _versions(options: argparse.Namespace, threads: list[int]) -> list[Version]:
@@ -78,14 +82,15 @@ def _parts(options: argparse.Namespace) -> tuple[list[str], str]:
     return [part for part in asked if part != NODE or not lacking], lacking
 
 
-def _measure(options: argparse.Namespace, parts: list[str]) -> dict[str, Any]:
+def _measure(options: argparse.Namespace, parts: list[str], found: dict[str, Any]) -> None:
+    """Measure the parts, print their tables, and put the figures of each into `found`."""
     versions = _versions(options, options.threads or [network_threads()])
     progress = sys.stderr.isatty()
     cores = len(os.sched_getaffinity(0))
     print(
         f"{platform.machine()}, {cores} cores, Python {platform.python_version()}, {_libraries()}"
     )
-    found: dict[str, Any] = {
+    found |= {
         "cores": cores,
         "machine": platform.machine(),
         "libraries": _libraries(),
@@ -134,7 +139,6 @@ def _measure(options: argparse.Namespace, parts: list[str]) -> dict[str, Any]:
             {"version": asdict(version), **as_json(result)}
             for version, result in zip(versions, nodes, strict=True)
         ]
-    return found
 
 
 def _without_middleware(version: Version) -> Version:

@@ -81,3 +81,16 @@ def test_a_node_that_does_not_start_is_told_with_its_reason(tmp_path, capsys):
     arguments = ["--model", "nowhere.safetensors", "--out", str(tmp_path / "bench.json")]
     assert cli.main(["bench", "node", *arguments]) == 1
     assert "the node does not start: configure failed: " in capsys.readouterr().err
+
+
+def test_what_was_measured_before_a_part_fails_is_kept(tmp_path, capsys):
+    out = tmp_path / "b.json"
+    arguments = ["--transports", "nowhere.xml", "--out", str(out), "--threads", "1"]
+    arguments += ["--warm-up", "3", "--frames", "6", "--rounds", "2"]
+    assert cli.main(["bench", "step", "node", *arguments]) == 1
+    told = capsys.readouterr()
+    assert "nowhere.xml does not exist" in told.err
+    assert f"figures  {out}" in told.out
+    found = json.loads(out.read_text())
+    assert "step" in found
+    assert "node" not in found

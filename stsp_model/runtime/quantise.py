@@ -63,7 +63,8 @@ def quantised(
         progress: whether to show progress bars.
 
     Raises:
-        ValueError: for a network that is not in 32 bits, or without people to calibrate on.
+        ValueError: for a network that is not in 32 bits, or without people to calibrate on
+            or to score.
         MissingPackageError: without the packages onnx and onnxruntime.
     """
     if network.description.precision != FLOAT32:
@@ -102,6 +103,8 @@ def quantised(
         score(detect(open_network(version, ONNXRUNTIME), selection, progress=progress))
         for version in (network, result)
     )
+    if not after.images:
+        raise ValueError("there is nobody in the selection images to score")
     cost = Cost(after.images, before.pck, after.pck)
     told = replace(network.description, precision=INT8, accuracy=str(cost))
     return described(result, told), cost
@@ -111,7 +114,8 @@ def _crops(
     people: ImagePoses, size: tuple[int, int], progress: bool
 ) -> list[npt.NDArray[np.float32]]:
     """(1, 3, H, W) each, of boxes as they are annotated."""
-    picked = np.unique(np.linspace(0, len(people) - 1, CALIBRATION_IMAGES).round().astype(int))
+    count = min(len(people), CALIBRATION_IMAGES)
+    picked = np.linspace(0, len(people) - 1, count).round().astype(int)
     crops = []
     for index in tqdm(picked, "calibration", disable=None if progress else True):
         person = people[int(index)]

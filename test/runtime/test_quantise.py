@@ -12,7 +12,8 @@ from stsp_model.runtime.backends import open_network
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from stsp_model.runtime.quantise import quantised
+from stsp_model.runtime import quantise
+from stsp_model.runtime.quantise import _crops, quantised
 
 
 @pytest.fixture(scope="module")
@@ -61,5 +62,17 @@ def test_what_is_not_in_32_bits_or_has_nobody_in_it_is_refused(result, onnx_file
     with pytest.raises(ValueError, match="network is in int8, expected float32"):
         quantised(result[0], people, people)
     blank = ImagePose(people[0].image, people[0].joints, people[0].visible, np.zeros(4), "x")
-    with pytest.raises(ValueError, match="nobody"):
-        quantised(onnx_files, [blank], people)
+    for nobody in ([], [blank]):
+        with pytest.raises(ValueError, match="nobody in the training images"):
+            quantised(onnx_files, nobody, people)
+    with pytest.raises(ValueError, match="nobody in the selection images"):
+        quantised(onnx_files, people[:2], [])
+
+
+def test_calibration_images_are_spread_evenly_over_all_that_there_are(people, monkeypatch):
+    size = (32, 32)
+    whole = _crops(people[:7], size, progress=False)
+    assert len(whole) == 7
+    monkeypatch.setattr(quantise, "CALIBRATION_IMAGES", 3)
+    for spread, crop in zip(_crops(people[:7], size, progress=False), whole[::3], strict=True):
+        np.testing.assert_array_equal(spread, crop)

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stsp_model import crop as crops
+from stsp_model.perception import PreviousFrame
 
 
 def ramp(width=200, height=100):
@@ -96,3 +97,13 @@ def test_read_only_and_strided_images_are_read_and_left_alone():
 @pytest.mark.parametrize("box", [[-300.0, 0, -100, 200], [500, 500, 900, 900]])
 def test_a_box_beyond_the_image_is_all_border(box):
     assert (crops.crop(ramp(), box, (32, 32)) == crops.BORDER_BGR).all()
+
+
+def test_the_frame_before_is_cut_where_the_frame_is_though_it_was_reduced():
+    slope = np.clip(4 * (np.arange(4000.0) - 1000), 0, 250).astype(np.uint8)
+    image = np.repeat(np.tile(slope, (64, 1))[..., None], 3, axis=2)
+    kept = PreviousFrame.of(image, 0.0)
+    assert max(kept.grey.shape) <= 1920
+    box = np.array([1009.5, -0.5, 1049.5, 39.5])  # 40 px a side, on the slope
+    now, before = crops.crop(image[..., 0], box, (40, 40)), kept.crop(box, (40, 40))
+    assert abs(before.mean() - now.mean()) < 0.5  # it rises by 4 a pixel

@@ -279,6 +279,17 @@ def test_a_given_box_is_believed_and_a_missing_one_is_missed_for_a_while():
     assert estimate.step(picture(), 0.25, boxes=np.empty((0, 4))) == []
 
 
+def test_frames_with_given_boxes_count_towards_the_next_look_for_further_people():
+    estimate = estimator(max_people=2)
+    both = [person(80, 100), person(220, 100)]
+    estimate.step(picture(both[0]), 0.0)
+    for i in range(1, SEARCH_EVERY):
+        estimate.step(picture(*both), i * FRAME, boxes=both[:1])
+    assert estimate.model.finder_passes == 1
+    assert states(estimate.step(picture(*both), SEARCH_EVERY * FRAME)) == [("p1", OK), ("p2", OK)]
+    assert estimate.model.finder_passes == 2
+
+
 # Warming up
 
 

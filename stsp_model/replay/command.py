@@ -27,6 +27,8 @@ def replay(options: argparse.Namespace) -> int:
 
     out: Path = options.out.resolve()
     try:
+        if options.address is not None and options.engine != _RAY:
+            raise ReplayError(f"--address is of a cluster of Ray: add --engine {_RAY}")
         how = Options(
             model=options.model if options.model in PRESETS else _absolute(options.model),
             device=options.device,
@@ -182,6 +184,7 @@ def add_command(commands: Any) -> None:
         "--engine", choices=(_RAY,), help="several bags at a time, each as a task of Ray"
     )
     command.add_argument(
-        "--address", help="of a running cluster of Ray; default: start one on this machine"
+        "--address",
+        help=f"with --engine {_RAY}: of a running cluster; default: start one on this machine",
     )
     command.set_defaults(run=replay)

@@ -100,6 +100,15 @@ def test_one_bag_that_fails_has_no_table(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_cluster_without_its_engine_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bag = film(tmp_path / "bag", frames=1)
+    assert replayed([bag], tmp_path / "out", "--address", "127.0.0.1:6379") == 1
+    assert "--address is of a cluster of Ray: add --engine ray" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.fixture
 def cluster() -> Iterator[str]:
     """The address of a cluster of one core on this machine."""

@@ -44,6 +44,8 @@ def replay(options: argparse.Namespace) -> int:
             images=options.images,
         )
         jobs = batch.plan([bag.resolve() for bag in options.bags], out)
+        if len(jobs) > 1:
+            out.mkdir(parents=True, exist_ok=True)  # or none of them need begin
         with _stopping() as stop:
             bar = sys.stderr.isatty()
             if options.engine == _RAY:
@@ -55,15 +57,14 @@ def replay(options: argparse.Namespace) -> int:
             for result in coming:
                 found[result.job] = result
                 _tell(result)
+        results = [found[job] for job in jobs if job in found]
+        if len(jobs) > 1:
+            batch.write_summary(out, results)
     except (ReplayError, BagError, DataError, OSError) as error:
         print(f"stsp replay: {error}", file=sys.stderr)
         return 1
-    results = [found[job] for job in jobs if job in found]
     if any(result.metrics for result in results):
         print(batch.text(results))
-    if len(jobs) > 1:
-        out.mkdir(parents=True, exist_ok=True)
-        batch.write_summary(out, results)
     if stop.is_set():
         print(
             f"stopped: what was done until then is whole and in {out}; the same command goes on "

@@ -100,6 +100,20 @@ def test_one_bag_that_fails_has_no_table(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_that_cannot_be_written_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bags, file = two_and_a_broken_one(tmp_path), tmp_path / "file"
+    file.touch()
+    assert replayed(bags, file / "out") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"stsp replay: [Errno 20] Not a directory: '{file / 'out'}'"
+    # The place of the summary is taken by what is no file.
+    (tmp_path / "taken" / "summary.json").mkdir(parents=True)
+    assert replayed([bags[1], tmp_path / "none.mcap"], tmp_path / "taken") == 1
+    assert "stsp replay: [Errno 21] Is a directory" in capsys.readouterr().err
+
+
 def test_a_cluster_without_its_engine_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -92,12 +92,14 @@ def _apart(out: Path, inputs: Sequence[Path]) -> None:
 def finished(out: Path, facts: Mapping[str, Any]) -> dict[str, Any] | None:
     """The metrics of a replay that is complete in the folder `out`; None if there is none.
 
-    What a stopped replay has left there is then removed. Raises ReplayError for a folder that
-    holds other files, or a complete replay of something else.
+    What a stopped replay has left there is then removed. Raises ReplayError for a file, and
+    for a folder that holds other files, or a complete replay of something else.
     """
     if not out.exists():
         return None
-    found = [entry.name for entry in out.iterdir()] if out.is_dir() else [out.name]
+    if not out.is_dir():
+        raise ReplayError(f"{out} is a file; choose a folder")
+    found = [entry.name for entry in out.iterdir()]
     foreign = [name for name in sorted(found) if not _OURS.fullmatch(name)]
     if foreign:
         raise ReplayError(

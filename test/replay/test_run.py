@@ -391,10 +391,11 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ReplayError, match=r"holds other files \(thesis\.tex\)"):
         replay(bag, tmp_path / "out", Options())
     assert (tmp_path / "out" / "thesis.tex").exists()
-    file = tmp_path / "file"
-    file.touch()
-    with pytest.raises(ReplayError, match="holds other files"):
-        replay(bag, file, Options())
+    ours = tmp_path / REPORT
+    ours.write_text("of another replay")
+    with pytest.raises(ReplayError, match=r"report\.html is a file; choose a folder"):
+        replay(bag, ours, Options())
+    assert ours.read_text() == "of another replay"
 
 
 def test_files_with_names_like_ours_are_left_alone(tmp_path: Path) -> None:

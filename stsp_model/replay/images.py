@@ -133,6 +133,12 @@ class Run:
         camera = self._cameras.camera(width, height, rectified=self._options.rectified)
         if self._cameras.problem:
             self._notes.setdefault("camera info", self._cameras.problem)
+        elif camera is None and image.info is not None:
+            self._notes.setdefault(
+                "camera info",
+                "the camera info is uncalibrated (all zeros): 60 degrees field of view are "
+                "assumed, and distances are unknown",
+            )
         seconds, nanoseconds = divmod(image.stamp, _SECOND)
         began = time.perf_counter()
         try:
@@ -193,7 +199,7 @@ class Run:
         if first.info is not None:
             late = (first.info[0].log_time - first.record.log_time) / _SECOND
             if late > _LATE_INFO:
-                self._notes["camera info"] = (
+                self._notes["late camera info"] = (
                     f"the first camera info comes {late:.1f} s after the first image; it is taken "
                     "for the images before it as well"
                 )

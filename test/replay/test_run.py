@@ -261,6 +261,17 @@ def test_camera_info_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     assert read_record(tmp_path / "out" / RECORD).K is None
 
 
+def test_camera_info_of_a_camera_that_is_not_calibrated_is_named(tmp_path: Path) -> None:
+    topic, kind, log_time, unset = info(FIRST)
+    unset.k, unset.p = np.zeros(9), np.zeros(12)
+    images = [raw(stamp, i) for i, stamp in enumerate(stamps(2))]
+    late = (topic, kind, log_time + 2 * 10**9, unset)
+    metrics = replay(write(tmp_path / "bag", [*images, late]), tmp_path / "out", Options())
+    assert "the first camera info comes 2.0 s after" in note(metrics, "first camera info")
+    assert "(all zeros): 60 degrees field of view are assumed" in note(metrics, "uncalibrated")
+    assert read_record(tmp_path / "out" / RECORD).K is None
+
+
 def test_of_two_cameras_one_must_be_chosen(tmp_path: Path) -> None:
     two = [
         message

@@ -150,6 +150,14 @@ class Run:
         latency = time.perf_counter() - began
         if self._size == (0, 0):
             self._size, self._K = (width, height), None if camera is None else camera.K
+        elif self._size != (width, height):
+            before = "{}x{}".format(*self._size)
+            self._notes.setdefault(
+                "size",
+                f"the images change from {before} px to {width}x{height} px at "
+                f"{image.stamp / _SECOND:.3f} s: in the report's pictures, skeletons of any but "
+                "the first size are out of place",
+            )
         number = len(self.stamps)
         for pose in poses:
             if pose.tracking_state == TrackingState.OK:

@@ -272,6 +272,20 @@ def test_camera_info_of_a_camera_that_is_not_calibrated_is_named(tmp_path: Path)
     assert read_record(tmp_path / "out" / RECORD).K is None
 
 
+def test_images_that_change_their_size_are_named(tmp_path: Path) -> None:
+    first, second, third = stamps(3)
+    topic, kind, log_time, small = raw(second, 1)
+    small.height, small.data = 120, small.data[: small.data.size // 2]
+    images = [raw(first), (topic, kind, log_time, small), raw(third, 2)]
+    bag = write(tmp_path / "bag", [info(FIRST), *images])
+    metrics = replay(bag, tmp_path / "out", Options())
+    assert metrics["outcomes"]["processed"] == 3
+    assert metrics["image_size"] == [320, 240]
+    assert "320x240 px to 320x120 px at 1700000000.033 s" in note(metrics, "size")
+    same = replay(film(tmp_path / "same", frames=2), tmp_path / "same_out", Options())
+    assert same["notes"] == []
+
+
 def test_of_two_cameras_one_must_be_chosen(tmp_path: Path) -> None:
     two = [
         message

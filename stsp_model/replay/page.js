@@ -326,10 +326,12 @@ element("back").addEventListener("click", () => jump(frame - 1));
 element("on").addEventListener("click", () => jump(frame + 1));
 element("speed").addEventListener("change", () => { played = time[frame]; });
 document.addEventListener("keydown", (event) => {
-  if (["INPUT", "SELECT", "BUTTON"].includes(event.target.tagName)) return;
-  if (event.key === " ") play();
-  else if (event.key === "ArrowLeft") jump(frame - 1);
-  else if (event.key === "ArrowRight") jump(frame + 1);
+  // What has the focus comes first with the keys that it knows, the browser with Alt and the like.
+  const focus = event.target.tagName;
+  if (focus === "SELECT" || event.altKey || event.ctrlKey || event.metaKey) return;
+  if (event.key === " " && focus !== "BUTTON") play();
+  else if (event.key === "ArrowLeft" && focus !== "INPUT") jump(frame - 1);
+  else if (event.key === "ArrowRight" && focus !== "INPUT") jump(frame + 1);
   else return;
   event.preventDefault();
 });

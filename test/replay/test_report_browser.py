@@ -164,6 +164,30 @@ def test_play_runs_to_the_end_and_pauses(opened: Callable[..., Any]) -> None:
     button.click()
 
 
+def test_keys_move_the_skeleton_whatever_was_clicked_before(opened: Callable[..., Any]) -> None:
+    page = opened(figure(300))
+    for name, frame in (("on", 1), ("back", 0)):
+        page.find_element(By.ID, name).click()
+        until(page, at(page, frame))
+    ActionChains(page).send_keys(Keys.ARROW_RIGHT * 3, Keys.ARROW_LEFT).perform()
+    until(page, at(page, 2))
+    # On a button the space bar presses that alone, elsewhere it plays and pauses.
+    play, on = page.find_element(By.ID, "play"), page.find_element(By.ID, "on")
+    ActionChains(page).click(on).send_keys(" ").perform()
+    until(page, at(page, 4))
+    assert "play" in play.text
+    page.find_element(By.ID, "slider").send_keys(Keys.HOME, " ")
+    until(page, lambda: "pause" in play.text)
+    page.find_element(By.TAG_NAME, "h1").click()
+    ActionChains(page).send_keys(" ").perform()
+    until(page, lambda: "play" in play.text)
+    # With Alt the arrows belong to the browser.
+    slider = page.find_element(By.ID, "slider")
+    before = slider.get_property("value")
+    ActionChains(page).key_down(Keys.ALT).send_keys(Keys.ARROW_RIGHT).key_up(Keys.ALT).perform()
+    assert slider.get_property("value") == before
+
+
 def test_play_does_not_wait_for_a_clock_that_was_set(opened: Callable[..., Any]) -> None:
     record = figure(12)
     stamps = record.stamps.copy()

@@ -30,8 +30,8 @@ def compare(options: argparse.Namespace) -> int:
         common = sorted(a.keys() & b.keys())
         if not common:
             raise comparing.CompareError(
-                f"the runs have no bag in common: A has {', '.join(sorted(a))}, B has "
-                f"{', '.join(sorted(b))}"
+                f"the runs have no bag in common: A has {_bags(a)}, B has {_bags(b)}; of a run of "
+                "several bags, the folder of one in there is compared with a run of that bag alone"
             )
         result = comparing.compare([(a[name], b[name]) for name in common])
         worse = comparing.is_worse(result, options.metric)
@@ -53,6 +53,10 @@ def compare(options: argparse.Namespace) -> int:
         row = result.row(options.metric)
         print(f"\nB is worse than A: {row.title} {row.difference:+.1f} {row.unit}")
     return _WORSE if worse and options.fail_if_worse else 0
+
+
+def _bags(runs: Any) -> str:
+    return f"{runs[''].bag} alone" if "" in runs else ", ".join(sorted(runs))
 
 
 def _about(options: argparse.Namespace, a: Any, b: Any, common: list[str]) -> list[str]:

@@ -230,7 +230,15 @@ def test_the_command_says_what_does_not_fit(
     many.mkdir(parents=True)
     write_record(many / "record.npz", figure(20))
     assert main(["compare", before, str(many.parent)]) == 2
-    assert "no bag in common" in capsys.readouterr().err
+    assert (
+        "no bag in common: A has made-up.mcap alone, B has jump; of a run of several bags, the "
+        "folder of one in there is compared"
+    ) in capsys.readouterr().err
+    other = tmp_path / "other" / "kick"
+    other.mkdir(parents=True)
+    write_record(other / "record.npz", figure(20))
+    assert main(["compare", str(many.parent), str(other.parent)]) == 2
+    assert "no bag in common: A has jump, B has kick" in capsys.readouterr().err
 
 
 def test_bags_that_only_one_run_has_are_named(

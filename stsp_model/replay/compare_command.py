@@ -71,6 +71,12 @@ def _about(options: argparse.Namespace, a: Any, b: Any, common: list[str]) -> li
             }
         )
         lines.append(f"{letter}: {path} ({'; '.join(models)})")
+        parts = [record.bag for record in every if not record.complete]
+        if parts:
+            lines.append(
+                f"{letter} was stopped before the end of {', '.join(parts)}: only images of both "
+                "are compared"
+            )
     left_out = sorted(a.keys() ^ b.keys())
     if left_out:
         lines.append(f"left out, as only one of the runs has them: {', '.join(left_out)}")

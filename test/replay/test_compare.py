@@ -256,5 +256,19 @@ def test_bags_that_only_one_run_has_are_named(
     assert shown.count("untrained: its skeletons mean nothing") == 1
 
 
+def test_a_run_that_was_stopped_is_named(
+    runs: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, after = runs
+    assert main(["compare", before, after]) == 0
+    assert "was stopped before" not in capsys.readouterr().out
+    write_record(Path(after) / "record.npz", figure(100, bag="jump.mcap", complete=False))
+    assert main(["compare", before, after]) == 0
+    shown = capsys.readouterr().out
+    assert "B was stopped before the end of jump.mcap: only images of both are compared" in shown
+    assert "A was stopped before" not in shown
+    assert "100 frames with truth" in shown
+
+
 def test_every_measure_can_be_the_one_that_judges() -> None:
     assert [measure.key for measure in MEASURES] == list(METRICS)

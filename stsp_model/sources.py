@@ -214,8 +214,9 @@ def _video_frames(path: Path, start: int) -> Iterator[Frame]:
     try:
         rate = capture.get(cv2.CAP_PROP_FPS)
         period = round(_SECOND / rate) if 1 <= rate <= 1000 else round(_SECOND / 30)
-        stamp, first = FIRST_STAMP - period, None
+        stamp, first, count = FIRST_STAMP - period, None, 0
         while capture.grab():
+            count += 1
             # The container's own times, where they advance: phones record at a varying rate.
             told = FIRST_STAMP + round(capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
             stamp = told if told > stamp else stamp + period
@@ -224,7 +225,14 @@ def _video_frames(path: Path, start: int) -> Iterator[Frame]:
                 continue
             decoded, image = capture.retrieve()
             if not decoded:
-                return
+                break
             yield Frame(stamp, np.asarray(image, np.uint8), "camera")
+        told = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        if count < told - 1:  # some containers tell a length only, which is rounded to frames
+            _LOGGER.warning(
+                "%s says that it holds %d frames, and cannot be read beyond %d of them; it may be "
+                "cut off or damaged",
+                *(path, told, count),
+            )
     finally:
         capture.release()

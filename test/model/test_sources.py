@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -138,12 +139,16 @@ def test_the_camera_can_be_chosen(tmp_path: Path) -> None:
 
 @pytest.fixture
 def video(tmp_path: Path) -> Path:
-    path = tmp_path / "film.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25.0, (32, 24))
+    return write_video(tmp_path / "film.avi", [grey(value) for value in (10, 100, 200)])
+
+
+def write_video(path: Path, frames: Sequence[np.ndarray]) -> Path:
+    height, width = frames[0].shape[:2]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25.0, (width, height))
     if not writer.isOpened():
         pytest.skip("this OpenCV cannot write videos")
-    for value in (10, 100, 200):
-        writer.write(grey(value))
+    for frame in frames:
+        writer.write(frame)
     writer.release()
     return path
 
@@ -156,6 +161,25 @@ def test_a_videos_stamps_follow_its_rate_and_are_never_zero(video: Path) -> None
     assert frames[0].stamp > 0
     for frame, value in zip(frames, (10, 100, 200), strict=True):
         assert abs(int(frame.image[12, 16, 0]) - value) < 6
+
+
+def test_a_video_that_breaks_off_says_how_much_is_missing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (40, 48, 64, 3), dtype=np.uint8)
+    video = write_video(tmp_path / "film.avi", list(noise))
+    with caplog.at_level(logging.WARNING):
+        assert len(list(open_source(video).frames())) == 40
+        assert caplog.messages == []
+        video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+        source = open_source(video)
+        assert caplog.messages == []  # for what nobody has asked for
+        frames = len(list(source.frames()))
+    assert 10 < frames < 30
+    assert caplog.messages == [
+        f"{video} says that it holds 40 frames, and cannot be read beyond {frames} of them; it may "
+        "be cut off or damaged"
+    ]
 
 
 def test_a_damaged_video_is_refused(tmp_path: Path) -> None:

@@ -79,6 +79,8 @@ def open_source(path: str | Path, image_topic: str | None = None, start: float =
         raise SourceError(f"{path} is a compressed part of a bag; give the bag's folder")
     if is_bag(path):
         count, frames = _bag(path, image_topic)
+    elif image_topic is not None:
+        raise SourceError(f"{path} is no bag, which has topics: leave out --image-topic")
     elif path.is_dir():
         count, frames = _folder(path)
     else:

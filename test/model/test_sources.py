@@ -267,6 +267,12 @@ def test_a_bags_late_frames_are_there_as_they_came(tmp_path: Path) -> None:
     assert [frame.stamp for frame in open_source(bag).frames()] == [50, 40, 60]
 
 
+def test_a_topic_is_of_bags_alone(video: Path) -> None:
+    for path in (video, video.parent):
+        with pytest.raises(SourceError, match="is no bag, which has topics: leave out --image-top"):
+            open_source(path, "/camera/image")
+
+
 def test_nothing_to_read_is_said_plainly(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"nowhere\.mp4 does not exist"):
         open_source(tmp_path / "nowhere.mp4")

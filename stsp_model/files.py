@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -35,7 +36,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     except OSError as error:
         if error.errno is None:
             raise
-        raise OSError(error.errno, os.strerror(error.errno), str(path)) from None
+        # A folder that cannot be made, as there is a file: `path` itself does not exist.
+        number = errno.ENOTDIR if error.errno == errno.EEXIST else error.errno
+        raise OSError(number, os.strerror(number), str(path)) from None
     finally:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             partial.unlink()

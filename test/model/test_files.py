@@ -46,7 +46,10 @@ def test_a_full_disk_is_told_with_the_files_name(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "plain").touch()
-    with pytest.raises(OSError, match=r"'.*/plain/file'"), replacing(tmp_path / "plain" / "file"):
+    with (
+        pytest.raises(OSError, match=r"Not a directory: '.*/plain/file'"),
+        replacing(tmp_path / "plain" / "file"),
+    ):
         pass
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import math
 import signal
@@ -28,6 +27,7 @@ from std_msgs.msg import Header
 from tqdm import tqdm
 
 from stsp_model.bag import BagError
+from stsp_model.files import write_json
 from stsp_model.sources import Frame, Source, SourceError, open_source
 from stsp_ros.conversions import image_message, jpeg_message
 
@@ -416,8 +416,8 @@ def main(args: list[str] | None = None) -> int:
             bar=options.bar,
         )
         if options.report is not None:
-            options.report.write_text(json.dumps(asdict(played)), encoding="utf-8")
-    except (BagError, SourceError, PlayerError) as error:
+            write_json(options.report, asdict(played))
+    except (BagError, SourceError, PlayerError, OSError) as error:
         print(f"player: {error}", file=sys.stderr)
         return 1
     finally:

@@ -458,6 +458,18 @@ def test_a_part_of_a_bag_goes_round_until_it_is_told_to_end(bench: Bench) -> Non
     assert any(after < before for before, after in pairwise(found))
 
 
+def test_a_report_that_cannot_be_written_is_a_sentence(bench: Bench, tmp_path: Path) -> None:
+    heard = Heard(bench)
+    (tmp_path / "file").touch()
+    report = tmp_path / "file" / "played.json"
+    process = player_process(str(SAMPLE), "--duration", "0.1", "--report", str(report))
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert heard.images
+    assert "Traceback" not in err
+    assert f"player: [Errno 20] Not a directory: '{report}'" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

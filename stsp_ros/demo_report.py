@@ -209,6 +209,8 @@ def contact_sheet_of(source: Source, bag: Path, summary: Summary, path: Path) ->
             continue
         chosen.remove(frame.stamp)
         tile, scale = shrink_to_width(frame.image, width)
+        if tiles and tile.shape != tiles[0][0].shape:
+            tile, scale = _fitted(frame.image, *tiles[0][0].shape[:2])
         for skeleton in messages[frame.stamp].skeletons:
             if _visible(skeleton):
                 points = np.array([(joint.u, joint.v) for joint in skeleton.joints_2d])
@@ -225,3 +227,14 @@ def contact_sheet_of(source: Source, bag: Path, summary: Summary, path: Path) ->
     if not summary.trained:
         title += "   (untrained weights: the skeletons are meaningless)"
     cv2.imwrite(str(path), contact_sheet(tiles, title, columns=columns))
+
+
+def _fitted(
+    image: npt.NDArray[np.uint8], height: int, width: int
+) -> tuple[npt.NDArray[np.uint8], float]:
+    """The image in the top left corner of a black one of that size (px), and its scale there."""
+    scale = min(height / image.shape[0], width / image.shape[1])
+    size = [max(1, round(side * scale)) for side in image.shape[1::-1]]
+    tile = np.zeros((height, width, 3), np.uint8)
+    tile[: size[1], : size[0]] = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return tile, scale

@@ -7,13 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from stsp_model.bag import SKELETONS_TYPE, BagWriter, typestore
 from stsp_model.evaluation.video import Person
 from stsp_model.skeleton import JOINT_COUNT
-from stsp_ros.demo_report import Accuracy, Summary, accuracy_of, summarise
+from stsp_model.sources import Frame, Source
+from stsp_ros.demo_report import Accuracy, Summary, accuracy_of, contact_sheet_of, summarise
 
 TYPES = typestore().types
 DIAGNOSTICS_TYPE = "diagnostic_msgs/msg/DiagnosticArray"
@@ -198,6 +200,23 @@ def test_nobody_near_the_truth_is_no_score(tmp_path: Path) -> None:
     assert found.lines() == ["truth with a skeleton  0 of 10 frames, 0.0 %"]
     hidden = replace(person, visible=np.zeros_like(person.visible))
     assert accuracy_of(bag, [hidden], stamp_offset=0) is None
+
+
+def test_pictures_of_another_size_fit_into_the_contact_sheets_tiles(tmp_path: Path) -> None:
+    # Wide, tall and small ones, each of one colour.
+    pictures = [
+        np.full((*shape, 3), value, np.uint8)
+        for shape, value in (((60, 80), 90), ((120, 40), 150), ((30, 20), 210))
+    ]
+    frames = [Frame((i + 1) * 10**9, image, "camera") for i, image in enumerate(pictures)]
+    source = Source("mixed", (80, 60), 3, lambda: iter(frames))
+    contact_sheet_of(source, write(tmp_path / "bag", [0, 0, 0]), SUMMARY, tmp_path / "sheet.png")
+    sheet = cv2.imread(str(tmp_path / "sheet.png"))
+    assert sheet is not None
+    assert sheet.shape[1] == 3 * 80 + 4 * 8
+    bottom = sheet[sheet.shape[0] - 8 - 60 : -8]  # the tiles, above the last gap
+    widths = {value: int((bottom[50, :, 0] == value).sum()) for value in (90, 150, 210)}
+    assert widths == {90: 80, 150: 20, 210: 40}
 
 
 def test_the_score_in_words() -> None:

@@ -38,6 +38,7 @@ _REPAIR = {
     False: "`mcap recover` (the tool of mcap.dev) saves what is whole in a .mcap file",
     True: "`ros2 bag reindex` writes a lost metadata.yaml anew",
 }
+_MAKE = "`stsp bag` makes one of a video or a folder of images"
 _STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
 
 
@@ -198,11 +199,12 @@ class BagReader:
             raise BagError(f"bag {self.path} does not exist")
         if self.path.is_dir() and not (self.path / "metadata.yaml").exists():
             files = sorted(f.name for s in ("*.mcap", "*.db3") for f in self.path.glob(s))
-            hint = f"; pass {self.path / files[0]} to read that file alone" if files else ""
-            raise BagError(f"{self.path} is no bag: it has no metadata.yaml{hint}")
+            hint = f"pass {self.path / files[0]} to read that file alone" if files else _MAKE
+            raise BagError(f"{self.path} is no bag: it has no metadata.yaml; {hint}")
         if not self.path.is_dir() and self.path.suffix not in (".mcap", ".db3"):
             raise BagError(
-                f"{self.path} is no bag: expected a rosbag2 folder, or a .mcap or .db3 file"
+                f"{self.path} is no bag: expected a rosbag2 folder, or a .mcap or .db3 file; "
+                f"{_MAKE}"
             )
         try:
             self._reader = AnyReader([self.path], default_typestore=typestore())

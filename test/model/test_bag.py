@@ -223,13 +223,15 @@ def test_a_folder_without_metadata_points_to_its_file(tmp_path: Path) -> None:
     (bag / "metadata.yaml").unlink()
     with pytest.raises(BagError, match=r"no metadata.yaml; pass .*bag\.mcap to read that file"):
         BagReader(bag)
-    with pytest.raises(BagError, match=r"no metadata.yaml$"):
+    with pytest.raises(BagError, match=r"no metadata.yaml; `stsp bag` makes one of .* images$"):
         BagReader(tmp_path)
 
 
 def test_a_file_of_another_kind(tmp_path: Path) -> None:
     (tmp_path / "film.mp4").write_bytes(b"0")
-    with pytest.raises(BagError, match=r"expected a rosbag2 folder, or a \.mcap or \.db3 file"):
+    with pytest.raises(
+        BagError, match=r"or a \.mcap or \.db3 file; `stsp bag` makes one of a video"
+    ):
         BagReader(tmp_path / "film.mp4")
 
 

@@ -201,11 +201,16 @@ def _map(time: FloatArray, values: FloatArray, top: float, scale: str, hover: st
     )
 
 
-def _runs(frames: npt.NDArray[np.int64], time: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Starts and ends (R,) in seconds of what has no break of more than MAX_GAP."""
+def _runs(
+    frames: npt.NDArray[np.int64], time: FloatArray, period: float
+) -> tuple[FloatArray, FloatArray]:
+    """Starts and ends (R,) in seconds of what has no break of more than MAX_GAP.
+
+    It lasts for one `period` beyond the last frame, or a single frame would not show.
+    """
     cut = np.flatnonzero(np.diff(time[frames]) > MAX_GAP)
     starts, ends = np.append(0, cut + 1), np.append(cut, len(frames) - 1)
-    return time[frames[starts]], time[frames[ends]]
+    return time[frames[starts]], time[frames[ends]] + period
 
 
 def _spans(record: Record) -> list[Any]:
@@ -216,7 +221,7 @@ def _spans(record: Record) -> list[Any]:
     def add(person: Track, colour: str, dash: str) -> None:
         if not len(person.frames):
             return
-        starts, ends = _runs(person.frames, time)
+        starts, ends = _runs(person.frames, time, period(record))
         x = np.stack([starts, ends, np.full_like(starts, np.nan)], axis=-1).ravel()
         line = {"color": colour, "width": 2 if dash == "dot" else 6, "dash": dash}
         traces.append(

@@ -6,7 +6,7 @@ import base64
 import json
 import re
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from figure import figure
 from records import a_record, a_track
 
 from stsp_model.replay.charts import PlotlyError
-from stsp_model.replay.record import Record
+from stsp_model.replay.record import Record, Track
 from stsp_model.replay.report import write_report
 from stsp_model.replay.scores import scores
 from stsp_model.skeleton import JOINTS
@@ -123,6 +123,18 @@ def test_the_rate_of_a_last_second_that_is_cut_off_is_that_of_its_part(tmp_path:
     (bars,) = [t for t in page["views"][0]["figure"]["data"] if t["type"] == "bar"]
     assert plotted(bars["y"]) == pytest.approx([30, 30], rel=1e-3)
     assert plotted(bars["x"]) == pytest.approx([0.5, 1.25], rel=1e-3)
+
+
+def test_somebody_seen_in_one_image_can_be_seen_in_the_plot(tmp_path: Path) -> None:
+    record = figure(60, truth=False)
+    (whole,) = record.tracks
+    once = Track("p2", *(getattr(whole, f.name)[30:31] for f in fields(Track)[1:]))
+    page = data(written(tmp_path, replace(record, tracks=(whole, once))))
+    spans = {
+        t["name"]: t["x"] for t in page["views"][0]["figure"]["data"] if t["name"] in ("p1", "p2")
+    }
+    assert plotted(spans["p1"])[:2] == pytest.approx([0, 2], abs=1e-3)
+    assert plotted(spans["p2"])[:2] == pytest.approx([1, 31 / 30], abs=1e-3)
 
 
 def test_a_jump_of_fifty_years_takes_no_more_room_than_a_pause(tmp_path: Path) -> None:

@@ -29,6 +29,19 @@ def test_a_run_does_not_differ_from_itself() -> None:
     assert "same" in text(result)
 
 
+def test_velocity_and_acceleration_are_not_taken_across_a_pause() -> None:
+    whole = figure(60, error=0.0)
+    (track,) = whole.tracks
+    joints = track.joints.copy()
+    joints[30:, 1:] += 0.1  # a leap, at which the errors would be of a tenth of a metre
+    leaping = replace(whole, tracks=(replace(track, joints=joints),))
+    pause = np.where(np.arange(60) >= 30, 10 * 10**9, 0)
+    paused = replace(leaping, stamps=leaping.stamps + pause)
+    for key in ("mpjve", "acceleration_error"):
+        assert compare([(leaping, leaping)]).row(key).a > 1
+        assert compare([(paused, paused)]).row(key).a == pytest.approx(0, abs=1e-3)
+
+
 def test_a_known_offset_is_found_and_attributed() -> None:
     exact, off = figure(120, error=0.0), figure(120, error=0.0, bias=0.05)
     result = compare([(exact, off)])

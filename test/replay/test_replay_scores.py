@@ -128,6 +128,13 @@ def test_without_truth_there_is_what_can_be_known() -> None:
     assert tracks["bone_length_deviation"] == pytest.approx(0, abs=1e-3)
 
 
+def test_one_missed_image_is_a_break() -> None:
+    record = a_record(frames=5, tracks=(child("p1", (0, 1, 3, 4)),))
+    tracks = scores(record)["tracks"]
+    assert tracks["breaks"] == 1
+    assert tracks["longest_break_s"] == pytest.approx(2 * 0.033333333)
+
+
 def test_where_nobody_was_seen_nothing_is_known() -> None:
     tracks = scores(a_record(frames=0))["tracks"]
     assert (tracks["count"], tracks["breaks"]) == (0, 0)

@@ -95,6 +95,7 @@ class LiftWeights:
     frame, corrected: eq. 14 of GSR's poses and of TMP's; bone, angle: eq. 15 and 16; velocity,
     acceleration: eq. 19 and 20; likelihood: of the variances; height: of the standing height.
     squared: eq. 14 with the squared distance, as printed, instead of the distance.
+    literal: eq. 8, 19 and 20 of the prediction alone, as printed, instead of its error.
     """
 
     frame: float
@@ -106,9 +107,16 @@ class LiftWeights:
     likelihood: float
     height: float
     squared: bool
+    literal: bool
 
     def __post_init__(self) -> None:
-        within(self, 0, 1e6, *(f.name for f in dataclasses.fields(self) if f.name != "squared"))
+        within(self, 0, 1e6, *self.factors)
+
+    @property
+    def factors(self) -> dict[str, float]:
+        """The weights by the names of their losses."""
+        values = dataclasses.asdict(self)
+        return {name: value for name, value in values.items() if name not in ("squared", "literal")}
 
 
 @dataclass(frozen=True)

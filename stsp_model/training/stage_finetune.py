@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -63,14 +63,14 @@ class FinetuneLosses(Losses):
         super().__init__()
         self.model = model
         self.config = config
-        self.motion = LiftLosses(model, config.weights.squared)
+        self.motion = LiftLosses(model, config.weights)
 
     def counts(self, batch: FinetuneBatch) -> dict[str, Tensor]:
         """See `Losses`."""
         crops, clips, motion = batch
         labelled = clips.labelled
         return {
-            **lift_counts(_known(clips)),
+            **lift_counts(_known(clips), self.config.weights),
             **(_of_motion(self.motion.counts(motion)) if motion is not None else {}),
             "heatmap": crops.known.sum() + labelled.sum(),
             "present": crops.present.new_tensor(len(crops.present), dtype=torch.long),
@@ -99,11 +99,11 @@ class FinetuneLosses(Losses):
                     clips.height,
                     _known(clips),
                     clips.stamps,
-                    self.config.weights.squared,
+                    self.config.weights,
                 ),
                 "heatmap": heatmap_loss(observation.heatmaps, joints, known, self.config.heatmaps),
                 "present": presence_loss(observation.present[:real], crops.present),
-                "trajectory": _trajectory(film, clips),
+                "trajectory": _trajectory(film, clips, self.config.weights.literal),
                 "depth": _depth(lifted, clips),
                 **of_motion,
             }
@@ -126,7 +126,7 @@ def clip_keypoints(film: Observation, clips: ClipBatch) -> Keypoints:
     return _changed(flat, lambda x: x.unflatten(0, clips.stamps.shape))
 
 
-def _trajectory(film: Observation, clips: ClipBatch) -> Tensor:
+def _trajectory(film: Observation, clips: ClipBatch, literal: bool) -> Tensor:
     """Eq. 8 of the global soft-argmax, in half sides of the clip's mean crop."""
     side = film.heatmaps.shape[-1] * 4
     size = clips.crop_boxes.new_tensor([side, side])
@@ -137,7 +137,7 @@ def _trajectory(film: Observation, clips: ClipBatch) -> Tensor:
         to_image(points, boxes, size) / half[:, None, None, None]
         for points in (found, clips.joints)
     )
-    return trajectory_loss(joints, target, clips.stamps, clips.labelled)
+    return trajectory_loss(joints, target, clips.stamps, clips.labelled, literal)
 
 
 def _depth(lifted: Lifted, clips: ClipBatch) -> Tensor:
@@ -220,8 +220,7 @@ def finetune_stage(
     of_tmp = ("corrected", "velocity", "acceleration")
     weights = {
         name: value * (tmp if name in of_tmp else gsr)
-        for name, value in asdict(config.weights).items()
-        if name != "squared"
+        for name, value in config.weights.factors.items()
     }
     if motion is not None:
         weights |= _of_motion(weights)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from stsp_model.network import STSPNet
 from stsp_model.skeleton import ANGLES
 from stsp_model.training.bodies import children
 from stsp_model.training.calibrate import calibrate_lifter
-from stsp_model.training.config_3d import LiftConfig
+from stsp_model.training.config_3d import LiftConfig, LiftWeights
 from stsp_model.training.datasets import MOTIONS, open_selection, open_training
 from stsp_model.training.lift_batches import LiftBatch, LiftBatches, lift
 from stsp_model.training.motions import collect
@@ -37,15 +37,20 @@ _VALIDATION_BATCH = 32
 
 
 def lift_losses(
-    lifted: Lifted, target: Tensor, height: Tensor, known: Tensor, stamps: Tensor, squared: bool
+    lifted: Lifted,
+    target: Tensor,
+    height: Tensor,
+    known: Tensor,
+    stamps: Tensor,
+    settings: LiftWeights,
 ) -> dict[str, Tensor]:
-    """Losses of the lifter, by the names of `config.LiftWeights`.
+    """Losses of the lifter, by the names of `config_3d.LiftWeights`, not yet weighted.
 
     Args:
         lifted: of B clips of T frames.
         target: (B, T, 17, 3) from the pelvis, camera axes, standing heights.
         height: (B,) m. known: (B, T, 17). stamps: (B, T) s.
-        squared: see LiftWeights.
+        settings: which forms of the losses.
     """
     frame, corrected = lifted.frame.joints, lifted.corrected
     # The pelvis is exactly 0; and the variances learn without a say in the poses.
@@ -59,12 +64,12 @@ def lift_losses(
     ]
     seen = known.any(dim=-1)
     return {
-        "frame": pose_loss(frame, target, known, squared),
-        "corrected": pose_loss(corrected, target, known, squared),
+        "frame": pose_loss(frame, target, known, settings.squared),
+        "corrected": pose_loss(corrected, target, known, settings.squared),
         "bone": bone_length_loss(frame, bone_lengths(target), known),
         "angle": joint_angle_loss(frame, known),
-        "velocity": velocity_loss(corrected, target, stamps, known),
-        "acceleration": acceleration_loss(corrected, target, stamps, known),
+        "velocity": velocity_loss(corrected, target, stamps, known, settings.literal),
+        "acceleration": acceleration_loss(corrected, target, stamps, known, settings.literal),
         "likelihood": torch.stack(likelihood).mean(),
         "height": gaussian_nll(
             lifted.frame.height,
@@ -75,33 +80,34 @@ def lift_losses(
     }
 
 
-def lift_counts(known: Tensor) -> dict[str, Tensor]:
+def lift_counts(known: Tensor, settings: LiftWeights) -> dict[str, Tensor]:
     """How many joints, bones, ... each loss of `lift_losses` is a mean over."""
     angles = torch.tensor([(a.start, a.vertex, a.end) for a in ANGLES], device=known.device)
     step = known[:, 1:] & known[:, :-1]
+    change = step[:, 1:] & step[:, :-1]
     return {
         "frame": known.sum(),
         "corrected": known.sum(),
         "bone": known_bones(known).sum(),
         "angle": known[..., angles].all(dim=-1).sum(),
-        "velocity": step.sum(),
-        "acceleration": (step[:, 1:] & step[:, :-1]).sum(),
+        "velocity": (change if settings.literal else step).sum(),
+        "acceleration": change.sum(),
         "likelihood": known[..., 1:].sum(),
         "height": known.any(dim=-1).sum(),
     }
 
 
 class LiftLosses(Losses):
-    """Losses of a batch of stage lift; see `config.LiftWeights`."""
+    """Losses of a batch of stage lift; see `config_3d.LiftWeights`."""
 
-    def __init__(self, model: STSPNet, squared: bool) -> None:
+    def __init__(self, model: STSPNet, settings: LiftWeights) -> None:
         super().__init__()
         self.model = model
-        self.squared = squared
+        self.settings = settings
 
     def counts(self, batch: LiftBatch) -> dict[str, Tensor]:
         """See `Losses`."""
-        return lift_counts(_known(batch))
+        return lift_counts(_known(batch), self.settings)
 
     def forward(self, batch: LiftBatch) -> dict[str, Tensor]:
         """See `Losses`."""
@@ -109,7 +115,7 @@ class LiftLosses(Losses):
             lifted = lift(self.model, batch)
         with torch.autocast(batch.K.device.type, enabled=False):
             return lift_losses(
-                lifted, batch.target, batch.height, _known(batch), batch.stamps, self.squared
+                lifted, batch.target, batch.height, _known(batch), batch.stamps, self.settings
             )
 
 
@@ -193,8 +199,8 @@ def lift_stage(
     # Single frames teach the temporal module nothing, and decay would shrink its weights.
     learning = model.lifter.gsr if config.clips.frames == 1 else model.lifter
     return Stage(
-        losses=LiftLosses(model, config.weights.squared),
-        weights={k: v for k, v in asdict(config.weights).items() if k != "squared"},
+        losses=LiftLosses(model, config.weights),
+        weights=config.weights.factors,
         groups=[Group(list(learning.parameters()))],
         batches=batches,
         steps_per_epoch=steps,

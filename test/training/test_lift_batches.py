@@ -15,9 +15,13 @@ from scipy.spatial.transform import Rotation
 from stsp_model.data.bvh import BVHDataset
 from stsp_model.data.errors import DataError
 from stsp_model.data.samples import Motion
+from stsp_model.gsr import FramePose
+from stsp_model.lifter import Lifted
 from stsp_model.losses import bone_lengths
+from stsp_model.network import STSPNet
 from stsp_model.skeleton import BONES, INDEX, JOINT_COUNT, JOINTS
 from stsp_model.training.bodies import children
+from stsp_model.training.config_file import load_config
 from stsp_model.training.lift_batches import LiftBatches
 from stsp_model.training.motions import (
     PARTS,
@@ -28,7 +32,7 @@ from stsp_model.training.motions import (
     perform,
     with_part_of,
 )
-from stsp_model.training.stage_lift import lift_losses
+from stsp_model.training.stage_lift import LiftLosses, lift_losses
 
 QUIET = replace(
     minisets.lift_config().noise, deviation=(0.0,), outlier_rate=(0.0,), miss_rate=(0.0,),
@@ -304,12 +308,8 @@ def test_parts_make_up_the_batch(exact):
             torch.testing.assert_close(half, of_whole[part::2], equal_nan=True)
 
 
-def test_the_truth_has_no_loss_but_that_of_its_variance(exact):
-    """A lifter that says the truth: every loss of the pose is zero."""
-    from stsp_model.gsr import FramePose
-    from stsp_model.lifter import Lifted
-
-    batch = exact.batch(4, 0, 1)
+def as_if_true(batch):
+    """A lifter that says the truth, with a deviation of its own."""
     variance = torch.full_like(batch.target, -8.0)
     height = batch.height[:, None].expand(batch.stamps.shape)
     log_height_variance = torch.full_like(height, -4.0)
@@ -317,15 +317,37 @@ def test_the_truth_has_no_loss_but_that_of_its_variance(exact):
         batch.target, variance, batch.joints, batch.target, height, log_height_variance
     )
     nothing = torch.zeros(())
-    lifted = Lifted(
+    return Lifted(
         batch.target, nothing, nothing, nothing, nothing, nothing, frame, batch.target, variance
     )
+
+
+def losses_of_truth(batch, settings):
     known = batch.valid.unsqueeze(-1).expand(batch.mass.shape)
-    losses = lift_losses(lifted, batch.target, batch.height, known, batch.stamps, False)
+    return lift_losses(as_if_true(batch), batch.target, batch.height, known, batch.stamps, settings)
+
+
+def test_the_truth_has_no_loss_but_that_of_its_variance(exact):
+    losses = losses_of_truth(exact.batch(4, 0, 1), exact.config.weights)
     for name in ("frame", "corrected", "bone", "velocity", "acceleration"):
         assert float(losses[name]) == pytest.approx(0, abs=1e-9)
     assert float(losses["likelihood"]) == pytest.approx(-4)  # half of its logarithm
     assert float(losses["height"]) == pytest.approx(-2)
+
+
+def test_as_printed_true_motion_has_a_loss(exact):
+    """And micro-batches weigh by what the printed forms are means over."""
+    literal = load_config("edge", "lift", changes=["weights.literal=true"]).weights
+    batch = exact.batch(4, 0, 1)
+    valid = batch.valid.clone()
+    valid[:, 1] = False  # so that accelerations are fewer than velocities by more than a frame
+    batch = batch._replace(valid=valid)
+    losses = losses_of_truth(batch, literal)
+    assert float(losses["velocity"]) == float(losses["acceleration"]) > 1e-6
+    count = LiftLosses(STSPNet(minisets.TINY), literal).counts(batch)
+    assert int(count["velocity"]) == int(count["acceleration"])
+    usual = LiftLosses(STSPNet(minisets.TINY), exact.config.weights).counts(batch)
+    assert int(usual["velocity"]) > int(count["velocity"])
 
 
 def test_a_motion_of_another_set_is_taken_too(captures):

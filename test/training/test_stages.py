@@ -163,6 +163,25 @@ def test_finetune_with_motion_capture_goes_on_learning_from_it(tmp_path, lspet, 
     assert not [name for name in without.weights if name.startswith("motion")]
 
 
+def test_finetune_has_the_trajectory_constraint_as_printed_too(lspet, films):
+    """Which knows no truth."""
+    model = STSPNet(minisets.TINY)
+    model.trained = True
+    usual = minisets.finetune_config()
+    literal = replace(usual, weights=replace(usual.weights, literal=True))
+
+    def constraint(config, moved):
+        stage = finetune_stage(model, config, [lspet, films[0]], [films[1]])
+        batch = stage.batches.batch(0, 0, 1)
+        joints = batch.clips.joints + moved * torch.arange(4.0)[:, None, None]
+        with torch.no_grad():
+            losses = stage.losses(batch._replace(clips=batch.clips._replace(joints=joints)))
+        return float(losses["trajectory"])
+
+    assert constraint(literal, 0.0) == constraint(literal, 1.0) > 0
+    assert constraint(usual, 0.0) != constraint(usual, 1.0)
+
+
 def test_finetune_stops_when_real_images_suffer(tmp_path, lspet, films, monkeypatch):
     model = STSPNet(minisets.TINY)
     model.trained = True

@@ -26,6 +26,8 @@ BoolArray = npt.NDArray[np.bool_]
 MOSTLY_WITHIN_DEG = 40.0  # rotation beyond this only where any angle is drawn
 _KEPT_SHARE = (0.4, 0.8)  # of the person's box, when truncated
 _REDUCE_FROM = 2.0  # bilinear sampling skips pixels when it shrinks by more than this
+_LEAST_DEPTH = 0.01  # of a ray before the camera that took the image, if 1 before the turned one
+_FAR_AWAY = 1e4  # pixels
 
 
 def crop_matrix(
@@ -59,13 +61,17 @@ def random_matrix(
     centre, half = (square[:2] + square[2:]) / 2, (square[2] - square[0]) / 2
     half *= settings.scale ** rng.uniform(-1, 1)
     centre = centre + rng.uniform(-settings.shift, settings.shift, 2) * 2 * half
-    if rng.random() < settings.any_rotation:
-        turn = rng.uniform(-math.pi, math.pi)
-    else:
-        limit = math.radians(MOSTLY_WITHIN_DEG)
-        turn = float(np.clip(rng.normal(0, math.radians(settings.rotation_deg)), -limit, limit))
+    turn = random_turn(rng, settings.rotation_deg, settings.any_rotation)
     flip = bool(rng.random() < settings.flip)
     return crop_matrix(np.concatenate([centre - half, centre + half]), side, turn, flip), flip
+
+
+def random_turn(rng: np.random.Generator, rotation_deg: float, any_rotation: float) -> float:
+    """A random angle in the picture's plane, radians; see `Augmentation`."""
+    if rng.random() < any_rotation:
+        return rng.uniform(-math.pi, math.pi)
+    limit = math.radians(MOSTLY_WITHIN_DEG)
+    return float(np.clip(rng.normal(0, math.radians(rotation_deg)), -limit, limit))
 
 
 def _part(rng: np.random.Generator, box: FloatArray) -> FloatArray:
@@ -87,16 +93,8 @@ def move_points(
 
 def warp(image: Image, matrix: npt.NDArray[np.float64], size: tuple[int, int]) -> Image:
     """The image (H, W, 3) under an affine map, cut to `size` (width, height), border filled."""
-    shrink = 1 / math.sqrt(abs(np.linalg.det(matrix[:, :2])))
-    block = int(shrink) if shrink > _REDUCE_FROM else 1
-    block = min(block, *image.shape[:2])
+    image, block = _reduced(image, 1 / math.sqrt(abs(np.linalg.det(matrix[:, :2]))))
     if block > 1:
-        # Averages whole blocks of pixels first; the rest, at most a factor of two, is bilinear.
-        rows, columns = (length // block for length in image.shape[:2])
-        part = image[: rows * block, : columns * block]
-        image = np.asarray(
-            cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA), np.uint8
-        )
         matrix = matrix.copy()
         matrix[:, 2] += matrix[:, :2] @ np.full(2, (block - 1) / 2)
         matrix[:, :2] *= block
@@ -109,6 +107,49 @@ def warp(image: Image, matrix: npt.NDArray[np.float64], size: tuple[int, int]) -
         borderValue=BORDER_BGR,
     )
     return cut
+
+
+def warp_turned(image: Image, homography: npt.NDArray[np.float64], side: int) -> Image:
+    """What a turned camera sees of an image (H, W, 3), cut to a square, border filled.
+
+    Args:
+        homography: (3, 3) from pixels of the image to those of the cut, with the depth of each ray
+            as third coordinate: positive before either camera.
+        side: of the cut, pixels.
+    """
+    back = np.linalg.inv(homography)
+    y, x = np.mgrid[:side, :side].astype(np.float64)
+    rays = np.einsum("ij,jyx->iyx", back, np.stack([x, y, np.ones_like(x)]))
+    depth = np.maximum(rays[2], _LEAST_DEPTH)
+    # How many pixels of the image one of the cut's middle covers.
+    shrink = math.sqrt(abs(np.linalg.det(back)) / depth[side // 2, side // 2] ** 3)
+    image, block = _reduced(image, shrink)
+    places = ((rays[:2] / depth + 0.5) / block - 0.5).astype(np.float32)
+    places[:, rays[2] <= _LEAST_DEPTH] = -_FAR_AWAY  # behind the camera that took the image
+    cut: Any = cv2.remap(
+        image,
+        places[0],
+        places[1],
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=BORDER_BGR,
+    )
+    return cut
+
+
+def _reduced(image: Image, shrink: float) -> tuple[Image, int]:
+    """The image with whole blocks of pixels averaged, and how long these are.
+
+    So what is left of a `shrink` is at most a factor of two, which bilinear sampling can do.
+    """
+    block = int(shrink) if shrink > _REDUCE_FROM else 1
+    block = min(block, *image.shape[:2])
+    if block == 1:
+        return image, 1
+    rows, columns = (length // block for length in image.shape[:2])
+    part = image[: rows * block, : columns * block]
+    small = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.uint8), block
 
 
 def occlude(rng: np.random.Generator, crop: Image) -> Image:

@@ -179,10 +179,11 @@ class FinetuneConfig:
     motion_clips: of motion capture in a batch where such data is given, made as the preset's own
     configuration of stage lift says.
     validation_clips: rendered clips to select by, at most. negative_share, moving_share: of the
-    real crops, see EPEConfig. epe_rate: the keypoint module's learning rate over the others'.
-    guard: points of selection PCK that may be lost before it is stopped. trajectory: weight of
-    eq. 8; present: of the person-present output; depth: of the depths read from pictures alone;
-    total: of EPE's, GSR's and TMP's losses (eq. 23).
+    real crops, see EPEConfig. clip_rotation_deg, clip_any_rotation: of rendered clips, turned as a
+    whole about the line of sight, see Augmentation. epe_rate: the keypoint module's learning rate
+    over the others'. guard: points of selection PCK that may be lost before it is stopped.
+    trajectory: weight of eq. 8; present: of the person-present output; depth: of the depths read
+    from pictures alone; total: of EPE's, GSR's and TMP's losses (eq. 23).
     """
 
     preset: str
@@ -193,6 +194,8 @@ class FinetuneConfig:
     validation_clips: int
     negative_share: float
     moving_share: float
+    clip_rotation_deg: float
+    clip_any_rotation: float
     epe_rate: float
     guard: float
     trajectory: float
@@ -207,7 +210,8 @@ class FinetuneConfig:
         within(self, 3, 1000, "frames")
         within(self, 1, 10**5, "motion_clips", "validation_clips")
         within(self, 0, 10, "epe_rate")
-        within(self, 0, 1, "moving_share")
+        within(self, 0, 1, "moving_share", "clip_any_rotation")
+        within(self, 0, 40, "clip_rotation_deg")
         within(self, 0, 0.5, "negative_share")
         within(self, 0, 100, "guard")
         within(self, 0, 1e6, "trajectory", "present", "depth", "total")

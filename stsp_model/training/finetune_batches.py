@@ -18,7 +18,7 @@ from stsp_model.data.samples import BoolArray, FloatArray
 from stsp_model.data.shards import RenderedClip
 from stsp_model.epe import motion_saliency
 from stsp_model.skeleton import FLIP
-from stsp_model.training.augment import Image, spoil
+from stsp_model.training.augment import Image, crop_matrix, random_turn, spoil, warp_turned
 from stsp_model.training.config import Augmentation
 from stsp_model.training.config_3d import FinetuneConfig
 from stsp_model.training.datasets import Clips, People
@@ -80,7 +80,8 @@ class Track:
 
     images: T, and `previous`, the picture before each of them or None. stamps (T,), gaps (T,): s
     since that. joints_2d (T, 17, 2), visible (T, 17), boxes (T, 4), K (3, 3), joints_3d (T, 17, 3),
-    height: see RenderedClip.
+    height: see RenderedClip. inside (T, 17): in the picture, hidden or not. turn (3, 3): from
+    pixels of the images to those of the camera that all the rest belongs to; None if it took them.
     """
 
     images: list[Image]
@@ -93,6 +94,8 @@ class Track:
     K: FloatArray
     joints_3d: FloatArray
     height: float
+    inside: BoolArray
+    turn: FloatArray | None = None
 
 
 def follow(clip: RenderedClip, person: int, frames: npt.NDArray[np.int64]) -> Track:
@@ -117,6 +120,7 @@ def follow(clip: RenderedClip, person: int, frames: npt.NDArray[np.int64]) -> Tr
         camera.K.copy(),
         clip.joints_3d[frames, person],
         float(clip.heights[person]),
+        within(joints, (camera.width, camera.height)),
     )
 
 
@@ -132,7 +136,7 @@ def _straight(clip: RenderedClip, frame: int) -> Image:
 
 
 def mirrored(track: Track) -> Track:
-    """The same person and camera in a mirror."""
+    """The same person and camera, not turned yet, in a mirror."""
     width = track.images[0].shape[1]
     swap = list(FLIP)
     boxes, K = track.boxes.copy(), track.K.copy()
@@ -150,7 +154,53 @@ def mirrored(track: Track) -> Track:
         boxes=boxes,
         K=K,
         joints_3d=(track.joints_3d * (-1, 1, 1))[:, swap],
+        inside=track.inside[:, swap],
     )
+
+
+def turned(track: Track, angle: float) -> Track:
+    """The same person before a camera that is turned about its line of sight to him or her.
+
+    The line goes through the middle of all boxes, so the person stays about where he or she is in
+    the picture. A camera turned in place sees the same rays, so pixels move by a homography and all
+    that is known of the scene stays exact. Only a body's outline is not known: the turned boxes
+    reach as far beyond the joints in the picture, in the mean over the sides, as the boxes did.
+
+    Args:
+        track: not turned yet.
+        angle: radians, clockwise as seen in the picture.
+    """
+    known = np.isfinite(track.boxes).all(axis=1) & (track.inside.sum(axis=1) >= _LEAST_JOINTS)
+    if not known.any():
+        return track
+    corners = track.boxes[known]
+    middle = (corners[:, :2] + corners[:, 2:]).mean(axis=0) / 2
+    axis = np.linalg.solve(track.K, np.append(middle, 1.0))
+    rotation = cv2.Rodrigues(angle * axis / np.linalg.norm(axis))[0]
+    homography = track.K @ rotation @ np.linalg.inv(track.K)
+    rays = track.joints_2d @ homography[:, :2].T + homography[:, 2]
+    ahead = np.where(rays[..., 2:] > 0, rays, np.nan)  # others are behind the turned camera
+    joints = ahead[..., :2] / ahead[..., 2:]
+    before, after = (
+        _extent(points[known], track.inside[known]) for points in (track.joints_2d, joints)
+    )
+    beyond = ((before - corners) * (1, 1, -1, -1)).mean(axis=1, keepdims=True)
+    boxes = np.full_like(track.boxes, np.nan)
+    boxes[known] = after + np.maximum(beyond, 0) * (-1, -1, 1, 1)
+    return replace(
+        track,
+        joints_2d=joints,
+        boxes=boxes,
+        joints_3d=track.joints_3d @ rotation.T,
+        turn=homography,
+    )
+
+
+def _extent(joints: FloatArray, which: BoolArray) -> FloatArray:
+    """(T, 4) x0 y0 x1 y1 of some of joints (T, 17, 2) px; infinite where there are none."""
+    known = which[..., None] & np.isfinite(joints)
+    low, high = (np.where(known, joints, far) for far in (np.inf, -np.inf))
+    return np.concatenate([low.min(axis=1), high.max(axis=1)], axis=1)
 
 
 def observed(
@@ -184,15 +234,15 @@ def observed(
     for image, previous, box, gap in zip(
         track.images, track.previous, cut, track.gaps, strict=True
     ):
-        now = crop(image, box, (side, side))
-        before = None if previous is None else crop(previous, box, (side, side))
+        now = _cut(image, box, side, track.turn)
+        before = None if previous is None else _cut(previous, box, side, track.turn)
         saliency.append(motion_saliency(before, now, gap if before is not None else 1.0))
         if look is not None:
             now = spoil(np.random.default_rng(seed), now, look)
         images.append(now)
     joints = to_crop(track.joints_2d, cut[:, None], size)
     valid = known & (track.visible.sum(axis=1) >= _LEAST_JOINTS)
-    labelled = within(track.joints_2d, (width, height)) & within(joints, (side, side))
+    labelled = track.inside & within(joints, (side, side))
     target = (track.joints_3d - track.joints_3d[:, :1]) / track.height
     return ClipBatch(
         torch.from_numpy(np.stack(images))[None],
@@ -207,6 +257,14 @@ def observed(
         torch.from_numpy(target.astype("f4"))[None],
         torch.tensor([track.height], dtype=torch.float32),
     )
+
+
+def _cut(image: Image, box: FloatArray, side: int, turn: FloatArray | None) -> Image:
+    """The part of a picture, as the turned camera sees it, in a box of that camera's pixels."""
+    if turn is None:
+        return crop(image, box, (side, side))
+    matrix = np.concatenate([crop_matrix(box, side), [[0.0, 0.0, 1.0]]])
+    return warp_turned(image, matrix @ turn, side)
 
 
 def true_depths(clips: ClipBatch) -> Tensor:
@@ -281,6 +339,14 @@ class FinetuneBatches:
         track = follow(clip, person, self._frames(rng, clip, person))
         if rng.random() < self.config.augmentation.flip:
             track = mirrored(track)
+        # From numbers of its own, so that all others are the same without it.
+        angle = random_turn(
+            generator(seed, "finetune turn", step, place),
+            self.config.clip_rotation_deg,
+            self.config.clip_any_rotation,
+        )
+        if angle:
+            track = turned(track, angle)
         return observed(track, self.side, rng, self.config.augmentation)
 
     def _usable(self, index: int) -> RenderedClip:

@@ -6,7 +6,6 @@ is shared among processes or micro-batches, takes the steps of one uninterrupted
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 import sys
@@ -118,8 +117,6 @@ class _Trainer:
                 parameter.requires_grad_(True)
         if self.fabric.world_size > 1 and not self.stage.frozen_norm:
             share_batch_norm(model)
-        self.average = Average(copy.deepcopy(model).eval(), self.settings.average_decay)
-        self.average.network.to(self.fabric.device)
         optimiser = torch.optim.AdamW(
             [{"params": list(group.parameters)} for group in self.stage.groups],
             lr=self.settings.learning_rate,
@@ -128,6 +125,7 @@ class _Trainer:
         self.losses: Any
         self.optimiser: Any
         self.losses, self.optimiser = self.fabric.setup(self.stage.losses, optimiser)
+        self.average = Average(model, self.settings.average_decay)
         self.identity = identity(run.config, list(run.data), list(run.select))
         self.progress = Progress()
 
@@ -211,7 +209,7 @@ class _Trainer:
                 sums[name] = sums[name] + value if name in sums else value
             seen += 1
             progress.step += 1
-            self.average.update(self.model, progress.step)
+            self.average.update(progress.step)
             bar.update()
             epoch_ends = progress.step % self.stage.steps_per_epoch == 0
             if seen == _LOG_STEPS or epoch_ends:

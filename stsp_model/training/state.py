@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 from dataclasses import asdict, dataclass, field
@@ -48,25 +49,30 @@ class Average:
     """Moving average of a network's weights and statistics, which scores better than the last ones.
 
     Early on it follows faster, as there is nothing worth keeping yet.
+
+    Args:
+        network: being trained, on its device. Its tensors must stay the same ones.
+        decay: of the average, once it is slow.
     """
 
     def __init__(self, network: STSPNet, decay: float) -> None:
-        self.network = network
+        self.network = copy.deepcopy(network).eval()
         self.decay = decay
-
-    @torch.no_grad()
-    def update(self, network: STSPNet, step: int) -> None:
-        """Take the weights after `step` steps into account."""
+        # Listed once: that takes as long as the average itself.
         pairs = list(
             zip(self.network.state_dict().values(), network.state_dict().values(), strict=True)
         )
-        averaged = [pair for pair in pairs if pair[0].is_floating_point()]
+        self._averaged = [pair for pair in pairs if pair[0].is_floating_point()]
+        self._copied = [pair for pair in pairs if not pair[0].is_floating_point()]
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take the weights after `step` steps into account."""
         # All at once: on a GPU each call of its own would cost more than what it computes.
         mean = get_ema_multi_avg_fn(min(self.decay, (1 + step) / (10 + step)))
-        mean([old for old, _ in averaged], [new for _, new in averaged], step)
-        for old, new in pairs:
-            if not old.is_floating_point():
-                old.copy_(new)
+        mean([old for old, _ in self._averaged], [new for _, new in self._averaged], step)
+        for old, new in self._copied:
+            old.copy_(new)
 
 
 def identity(config: StageConfig, data: Any, select: Any) -> str:

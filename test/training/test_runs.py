@@ -20,7 +20,7 @@ from stsp_model.network import STSPNet
 from stsp_model.training import loop
 from stsp_model.training.config import ConfigError
 from stsp_model.training.run import train_stage
-from stsp_model.training.state import BEST, CHECKPOINT, Progress, save_checkpoint
+from stsp_model.training.state import BEST, CHECKPOINT, Average, Progress, save_checkpoint
 
 HERE = Path(__file__).parent
 PATH = os.pathsep.join([str(HERE), *sys.path])
@@ -166,6 +166,28 @@ try:
 except DataError as error:
     print(error)
 """
+
+
+def test_the_average_follows_all_weights_and_statistics():
+    """Also of weights that were loaded, and it leaves those that are trained alone."""
+    model = STSPNet(minisets.TINY)
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    average = Average(model, decay=0.9)
+    model.load_state_dict(STSPNet(minisets.TINY, seed=1).state_dict())
+    model.epe.backbone.bn1.num_batches_tracked += 7
+    end = {name: value.clone() for name, value in model.state_dict().items()}
+    average.update(1)  # which keeps (1 + step) / (10 + step)
+    found = average.network.state_dict()
+    assert found.keys() == start.keys()
+    for name, value in found.items():
+        mean = start[name] * (2 / 11) + end[name] * (9 / 11)
+        expected = mean if value.is_floating_point() else end[name]
+        torch.testing.assert_close(value, expected)
+        assert torch.equal(model.state_dict()[name], end[name])
+    average.update(1000)  # now as slowly as it may
+    weight = "lifter.gsr.readout_bias"
+    before = start[weight] * (2 / 11) + end[weight] * (9 / 11)
+    torch.testing.assert_close(found[weight], 0.9 * before + 0.1 * end[weight])
 
 
 def test_what_a_worker_cannot_read_is_told_in_its_sentence():

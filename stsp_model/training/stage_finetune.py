@@ -187,8 +187,8 @@ def finetune_stage(
         config: of this stage.
         data: "FORMAT:PATH" each: images, "synth:DIR" of split "train", and motion capture, so that
             the lifter does not forget what stage lift taught it.
-        select: to select by: "synth:DIR" of split "validation", and images unless those of `data`
-            have a part for it.
+        select: to select by: "synth:DIR" of split "validation", and images and motion capture
+            unless those of `data` have a part for it.
 
     Raises:
         DataError, ConfigError: what does not fit.
@@ -201,16 +201,18 @@ def finetune_stage(
     people = People(tuple(open_training(unknown or images, IMAGES)))
     clips = open_clips(films, TRAINED)
     chosen = of_format(select, (RENDERED,))
-    rest = [spec for spec in select if spec not in chosen]
+    moved = of_format(select, MOTIONS)
+    rest = [spec for spec in select if spec not in (*chosen, *moved)]
     selection = People(tuple(open_selection(rest, images, IMAGES)))
     held_out = open_clips(chosen, SELECTED)
     side = model.preset.crop
     motion, motion_to_score = None, []
+    lift = load_config(config.preset, "lift")
+    assert isinstance(lift, LiftConfig)
     if captured:
-        lift = load_config(config.preset, "lift")
-        assert isinstance(lift, LiftConfig)
         motion = training_clips(lift, captured, "finetune motion", config.motion_clips)
-        motion_to_score = validation_clips(lift, captured, ())
+    if captured or moved:
+        motion_to_score = validation_clips(lift, captured, moved)
     batches = FinetuneBatches(config, people, clips, motion, side)
     steps = config.optimisation.steps_per_epoch
     if not steps:

@@ -163,6 +163,20 @@ def test_finetune_with_motion_capture_goes_on_learning_from_it(tmp_path, lspet, 
     assert not [name for name in without.weights if name.startswith("motion")]
 
 
+def test_finetune_takes_motion_capture_to_select_by(lspet, films, cmu):
+    """Needed where what trains has no part for that, as Human3.6M."""
+    model = STSPNet(minisets.TINY)
+    model.trained = True
+    config = replace(minisets.finetune_config(), motion_clips=8)
+    by = [films[1], cmu]
+    for data in ([lspet, films[0], cmu], [lspet, films[0]]):
+        stage = finetune_stage(model, config, data, by)
+        scores = stage.evaluate(model, 0)
+        assert scores["motion_mpjpe_mm"] > 0
+        assert scores["pck"] >= 0
+    assert "motion_mpjpe_mm" not in finetune_stage(model, config, data, by[:1]).evaluate(model, 0)
+
+
 def test_finetune_has_the_trajectory_constraint_as_printed_too(lspet, films):
     """Which knows no truth."""
     model = STSPNet(minisets.TINY)

@@ -16,6 +16,7 @@ from stsp_model.camera import Camera
 from stsp_model.crop import BORDER_BGR, to_image
 from stsp_model.data.errors import DataError
 from stsp_model.data.shards import load_clip
+from stsp_model.network import STSPNet
 from stsp_model.skeleton import INDEX
 from stsp_model.training.augment import crop_matrix, warp_turned
 from stsp_model.training.datasets import TRAINED, open_clips
@@ -27,6 +28,7 @@ from stsp_model.training.finetune_batches import (
     true_depths,
     turned,
 )
+from stsp_model.training.stage_finetune import finetune_stage
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +65,33 @@ def test_the_first_frame_has_no_previous_one(clip):
     assert not batch.saliency[0, 0].any()
 
 
+def test_each_frame_s_previous_one_is_the_one_before_whenever_that_was(clip):
+    track = follow(clip, 0, np.array([1, 3, 6]))
+    np.testing.assert_allclose(track.gaps, clip.stamps[[1, 3, 6]] - clip.stamps[[0, 1, 3]])
+    for found, frame in zip(track.previous, (0, 1, 3), strict=True):
+        np.testing.assert_array_equal(found, clip.image(frame))
+
+
+def test_boxes_are_a_little_off_and_looks_changed_alike_in_all_frames(clip):
+    look = minisets.finetune_config().augmentation
+    still = replace(
+        clip,
+        jpegs=clip.jpegs[:1] * len(clip.jpegs),
+        boxes=np.repeat(clip.boxes[:1], len(clip.boxes), axis=0),
+    )
+    sides, places = [], []
+    for seed in range(12):
+        batch = observed(follow(still, 0, np.arange(4)), 64, np.random.default_rng(seed), look)
+        for part in (batch.images, batch.boxes, batch.crop_boxes):
+            assert torch.equal(part, part[:, :1].expand(part.shape))
+        box = batch.boxes[0, 0]
+        sides.append((box[2:] - box[:2]).numpy() / (clip.boxes[0, 0, 2:] - clip.boxes[0, 0, :2]))
+        places.append((box[2:] + box[:2]).numpy() / 2)
+    np.testing.assert_allclose(*np.transpose(sides), rtol=1e-4)  # as wide as it was high
+    assert np.ptp(sides) > 0.1
+    assert (np.ptp(places, axis=0) > 1).all()
+
+
 def test_in_a_mirror_the_truth_is_mirrored_with_the_picture(clip):
     frames = np.arange(4)
     track = follow(clip, 0, frames)
@@ -71,6 +100,11 @@ def test_in_a_mirror_the_truth_is_mirrored_with_the_picture(clip):
     flat = solid[..., :2] / solid[..., 2:] * K[[0, 1], [0, 1]] + K[:2, 2]
     np.testing.assert_allclose(flat, mirror.joints_2d, atol=1e-3)
     np.testing.assert_array_equal(mirror.images[0], track.images[0][:, ::-1])
+    left, right = INDEX["left_wrist"], INDEX["right_wrist"]
+    hidden = track.visible.copy()
+    hidden[1, left] = False
+    seen_there = mirrored(replace(track, visible=hidden)).visible
+    assert np.argwhere(~seen_there).tolist() == [[1, right]]
     again = mirrored(mirror)
     np.testing.assert_allclose(again.joints_2d, track.joints_2d)
     np.testing.assert_allclose(again.joints_3d, track.joints_3d)
@@ -251,6 +285,11 @@ def test_somebody_out_of_the_picture_is_not_valid(clip):
     batch = observed(follow(replace(clip, boxes=boxes, visible=visible), 0, np.arange(4)), 64)
     assert batch.valid.tolist() == [[True, True, False, True]]
     assert all(torch.isfinite(part.double()).all() for part in batch)
+    visible = clip.visible.copy()
+    visible[1, 0, 2:] = visible[2, 0, 3:] = False
+    batch = observed(follow(replace(clip, visible=visible), 0, np.arange(4)), 64)
+    assert batch.valid.tolist() == [[True, False, True, True]]  # two joints are nobody
+    assert not batch.labelled[0, 1].any()
 
 
 def test_hidden_joints_are_learnt_and_those_out_of_the_picture_are_not(clip):
@@ -277,6 +316,43 @@ def test_half_of_a_batch_is_real(lspet, films):
     again = batches.batch(0, 0, 1)
     for one, other in zip(batch.clips, again.clips, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_processes_and_micro_batches_share_a_batch(lspet, films, cmu):
+    data = [lspet, films[0], cmu]
+    model = STSPNet(minisets.TINY)
+    model.trained = True
+    config = replace(minisets.finetune_config(batch=32), motion_clips=4, negative_share=0.5)
+    batches = finetune_stage(model, config, data, [films[1]]).batches
+    whole, *halves = (batches.batch(1, *of) for of in ((0, 1), (0, 2), (1, 2)))
+    for kind in ("crops", "clips", "motion"):
+        parts = [getattr(batch, kind) for batch in (whole, *halves)]
+        for every, *own in zip(*parts, strict=True):
+            for number, half in enumerate(own):
+                torch.testing.assert_close(half, every[number::2], equal_nan=True)
+    assert 0 < int(whole.crops.present.sum()) < 16  # and some of them show nobody
+    # Clips come in pairs, with visual features and without.
+    odd = replace(config, optimisation=replace(config.optimisation, batch=24))
+    assert finetune_stage(model, odd, data, [films[1]]).batches.counts == (12, 2)
+
+
+def test_frames_are_of_a_stretch_in_which_the_person_is_seen(clip, films):
+    batches = FinetuneBatches(
+        minisets.finetune_config(), None, open_clips([films[0]], TRAINED), None, 64
+    )
+    boxes = clip.boxes.copy()
+    boxes[:4] = np.nan
+    gone = replace(clip, boxes=boxes)
+    rng = np.random.default_rng(0)
+    found = [batches._frames(rng, gone, 0) for _ in range(30)]
+    strides = {int(frames[1] - frames[0]) for frames in found}
+    assert strides == {1, 2}  # eight frames are too few for more
+    for frames in found:
+        stride = frames[1] - frames[0]
+        assert np.diff(frames).tolist() == [stride] * 3
+        assert frames[-1] < 8
+        if stride == 1:
+            assert frames[0] == 4
 
 
 def test_clips_that_are_too_short_are_named(films):

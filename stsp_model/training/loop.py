@@ -265,8 +265,9 @@ class _Trainer:
                 shares[name] = shares.get(name, zero) + share.detach()
         if not bool(torch.isfinite(shares["loss"])):
             raise TrainingError(
-                f"the loss is {float(shares['loss'])} at step {self.progress.step}; lower the "
-                "learning rate, or resume from the last checkpoint"
+                f"the loss is {float(shares['loss'])} at step {self.progress.step}; begin anew, in "
+                f"another --out, with a lower optimisation.learning_rate, from {BEST} if there is "
+                "one: the same run would come to the same loss again"
             )
         if settings.clip_norm:
             fabric.clip_gradients(self.losses, self.optimiser, max_norm=settings.clip_norm)

@@ -189,7 +189,11 @@ def open_people(specs: Sequence[str]) -> tuple[People, People | None]:
 def open_clips(specs: Sequence[str], parts: Mapping[str, str | None]) -> Clips:
     """Rendered clips: `parts` is TRAINED or SELECTED. Raises DataError if there are none."""
     if not specs:
-        raise DataError(f"no rendered video: give {RENDERED}:DIR, as `stsp synth` writes it")
+        use, option = ("train on", "data") if parts is TRAINED else ("select by", "select")
+        raise DataError(
+            f"no rendered video to {use}: give --{option} {RENDERED}:DIR, as "
+            f"`stsp synth --split {parts[RENDERED]}` writes it"
+        )
     folders = [split_spec(spec)[1] for spec in specs]
     return Clips(tuple(ShardClips(folder, parts[RENDERED]) for folder in folders))
 

@@ -360,5 +360,15 @@ def test_clips_that_are_too_short_are_named(films):
     batches = FinetuneBatches(config, None, open_clips([films[0]], TRAINED), None, 64)
     with pytest.raises(DataError, match="shows anybody for 20 frames"):
         batches._clip(0, 0)
-    with pytest.raises(DataError, match="no rendered video"):
-        open_clips([], TRAINED)
+
+
+def test_which_rendered_video_is_missing_is_said(lspet, films):
+    model = STSPNet(minisets.TINY)
+    model.trained = True
+    config = minisets.finetune_config()
+    with pytest.raises(DataError, match="no rendered video to train on: give --data synth:DIR"):
+        finetune_stage(model, config, [lspet], [films[1]])
+    with pytest.raises(
+        DataError, match=r"video to select by: give --select synth:DIR, .*--split va"
+    ):
+        finetune_stage(model, config, [lspet, films[0]])

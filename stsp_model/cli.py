@@ -21,11 +21,9 @@ from stsp_model.import_weights_command import add_command as add_import_command
 from stsp_model.replay.command import add_command as add_replay_command
 from stsp_model.replay.compare_command import add_command as add_compare_command
 from stsp_model.runtime.command import add_command as add_export_command
-from stsp_model.sources import SourceError
+from stsp_model.sources import SAMPLE, SourceError
 from stsp_model.synth.command import add_command as add_synth_command
 from stsp_model.training.command import add_command as add_train_command
-
-SAMPLE = Path(__file__).resolve().parent.parent / "assets" / "sample.mcap"
 
 
 def version() -> str:
@@ -60,18 +58,16 @@ def demo(options: argparse.Namespace) -> int:
     if lacking:
         print(f"stsp demo: {lacking}", file=sys.stderr)
         return 1
-    source = options.video or options.bag or SAMPLE
-    if source == SAMPLE and not SAMPLE.exists():
-        print(
-            "stsp demo: the sample bag comes with a checkout of stsp; pass --video or --bag",
-            file=sys.stderr,
-        )
-        return 1
     from stsp_ros.demo import DemoError, run
 
     parameters = [f"model:={options.model}"] if options.model else []
     try:
-        run(source, options.out, image_topic=options.image_topic, node_parameters=parameters)
+        run(
+            options.video or options.bag,
+            options.out,
+            image_topic=options.image_topic,
+            node_parameters=parameters,
+        )
     except (BagError, SourceError, DemoError) as error:
         print(f"stsp demo: {error}", file=sys.stderr)
         return 1
@@ -96,7 +92,12 @@ def parser() -> argparse.ArgumentParser:
     )
     source = command.add_mutually_exclusive_group()
     source.add_argument("--video", type=Path, metavar="FILE", help="a video, or a folder of images")
-    source.add_argument("--bag", type=Path, help="a rosbag2 folder, or a .mcap or .db3 file")
+    source.add_argument(
+        "--bag",
+        type=Path,
+        default=SAMPLE,
+        help="a rosbag2 folder, or a .mcap or .db3 file (default: the sample bag)",
+    )
     command.add_argument("--image-topic", metavar="TOPIC", help="which of the bag's cameras")
     command.add_argument("--model", help="preset (edge, base, large) or path of its weights")
     command.add_argument(

@@ -32,6 +32,7 @@ _SECOND = 1_000_000_000  # ns
 FIRST_STAMP = _SECOND
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 FOLDER_RATE = 30.0  # Hz at which a folder's images are shown
+SAMPLE = Path(__file__).resolve().parent.parent / "assets" / "sample.mcap"
 
 
 class SourceError(ValueError):
@@ -74,7 +75,8 @@ def open_source(path: str | Path, image_topic: str | None = None, start: float =
     """
     path = Path(path)
     if not path.exists():
-        raise SourceError(f"{path} does not exist")
+        what = ": the sample bag comes with a checkout of stsp; name a bag or video of your own"
+        raise SourceError(f"{path} does not exist{what if path == SAMPLE else ''}")
     if path.suffix == ".zstd":
         raise SourceError(f"{path} is a compressed part of a bag; give the bag's folder")
     if is_bag(path):

@@ -10,9 +10,7 @@ from typing import Any
 
 from stsp_model.bag import BagError
 from stsp_model.runtime import AUTO, BACKENDS
-from stsp_model.sources import SourceError
-
-_SAMPLE = Path(__file__).resolve().parents[2] / "assets" / "sample.mcap"
+from stsp_model.sources import SAMPLE, SourceError
 
 
 def _count(least: int) -> Callable[[str], int]:
@@ -108,7 +106,7 @@ def add_command(commands: Any) -> None:
     command.add_argument(
         "--source",
         type=Path,
-        default=_SAMPLE,
+        default=SAMPLE,
         metavar="FILE",
         help="bag, video or folder of images with a person (default: the sample bag)",
     )
@@ -140,12 +138,6 @@ def bench(options: argparse.Namespace) -> int:
     from stsp_model.bench.child import BenchError
     from stsp_model.bench.run import run
 
-    if options.source == _SAMPLE and not _SAMPLE.exists():
-        print(
-            "stsp bench: the sample bag comes with a checkout of stsp; pass --source",
-            file=sys.stderr,
-        )
-        return 1
     try:
         run(options)
     except (ValueError, OSError, BagError, SourceError, BenchError) as error:

@@ -52,7 +52,7 @@ def measure_machine(threads: int, device: str = "cpu") -> Machine:
 
 def _wait(device: str) -> None:
     if device.startswith("cuda"):
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(device)
 
 
 def _fastest(work: Callable[[], Any], device: str) -> float:

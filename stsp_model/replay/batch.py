@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from stsp_model.bag import bag_name
 from stsp_model.evaluation.report import number, table
-from stsp_model.files import write_json
+from stsp_model.files import replacing, write_json
 from stsp_model.replay.options import Options, ReplayError
 from stsp_model.replay.run import RECORD, REPORT, replay
 
@@ -246,7 +246,8 @@ def write_summary(out: Path, results: Sequence[Result]) -> None:
         if result is not None and result.error:
             cells.append(f"<td>{html.escape(result.error)}</td>")
         lines.append("<tr>" + "".join(cells) + "</tr>")
-    (out / SUMMARY_HTML).write_text(_PAGE.format("\n".join(lines)), encoding="utf-8")
+    with replacing(out / SUMMARY_HTML) as file:
+        file.write(_PAGE.format("\n".join(lines)).encode())
 
 
 _PAGE = """<!DOCTYPE html>

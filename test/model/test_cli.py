@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stsp_model import cli
+from stsp_model import cli, sources
 
 
 def pretend_installed(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
@@ -79,9 +79,10 @@ def test_without_the_sample_bag_the_demo_asks_for_a_source(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     pretend_installed(monkeypatch, "rclpy", "stsp.msg")
-    monkeypatch.setattr(cli, "SAMPLE", tmp_path / "sample.mcap")
+    for module in (cli, sources):
+        monkeypatch.setattr(module, "SAMPLE", tmp_path / "sample.mcap")
     assert cli.main(["demo"]) == 1
-    assert "pass --video or --bag" in capsys.readouterr().err
+    assert "comes with a checkout of stsp; name a bag or video" in capsys.readouterr().err
 
 
 def test_ctrl_c_is_no_traceback(
@@ -98,7 +99,7 @@ def test_ctrl_c_is_no_traceback(
 def test_output_that_nobody_reads_to_its_end_is_no_traceback() -> None:
     program = """
 import argparse
-from stsp_model import cli
+from stsp_model import cli, sources
 
 class Parser:
     def parse_args(self, arguments):

@@ -26,8 +26,8 @@ from visualization_msgs.msg import MarkerArray
 from stsp_model.bag import SKELETONS_TYPE, BagError, BagWriter
 
 SKELETONS_TOPIC, MARKERS_TOPIC, DIAGNOSTICS_TOPIC = "stsp/skeletons", "stsp/markers", "/diagnostics"
-# No picture is among them, and no joint angles: these follow from the skeletons, and a node that
-# has to make them takes some milliseconds more for a frame.
+# No picture is among them, and no joint angles: these follow from the skeletons, and a node makes
+# them for subscribers only.
 TOPICS: dict[str, tuple[Any, str]] = {
     SKELETONS_TOPIC: (Skeleton3DArray, SKELETONS_TYPE),
     MARKERS_TOPIC: (MarkerArray, "visualization_msgs/msg/MarkerArray"),

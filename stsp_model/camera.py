@@ -36,6 +36,8 @@ _WAY_STEPS = 12  # from the axis to a point
 _DIRECTIONS = 16
 _REACHES = (2.0, 1.0, 0.5, 0.25)  # focal lengths; 2 are 63 degrees
 _ROUNDING = 1e-9  # focal lengths
+_AROUND = 0.5 * np.array([[1.0, 0], [0, 1], [-1, 0], [0, -1]])  # pixels
+_LEAST_AREA = 1e-6  # px^2 of the image that a square pixel of the pinhole camera has, far outside
 _NEWTON_REACH = 0.25  # focal lengths, at most, that one step goes
 _MIN_RAY_DEPTH = 0.1  # rays further than 84 degrees off the box's centre are taken as that far
 # Where x and y of the middles of a box's edges stand in x0 y0 x1 y1 and its centre's x y.
@@ -181,6 +183,29 @@ class Camera:
         ends = np.where(np.isnan(ends), edges, ends)
         around = np.concatenate([ends.min(axis=-2), ends.max(axis=-2)], axis=-1)
         return straight[..., : -len(_EDGES), :], around
+
+    def undistort_spread(self, straight: npt.ArrayLike, covariance: npt.ArrayLike) -> FloatArray:
+        """How points of the image stray once they are undistorted.
+
+        Args:
+            straight: (..., 2) what `undistort` made of the points.
+            covariance: (..., 2, 2) of the points, pixels of the image squared.
+
+        Returns:
+            (..., 2, 2) pixels of the pinhole camera squared; as it came where a point is NaN.
+        """
+        spread = np.array(covariance, np.float64)
+        known = np.isfinite(straight).all(axis=-1)
+        if self.D is None or not known.any():
+            return spread
+        there = np.asarray(straight, np.float64)[known]
+        ends = self._to_image((there + _AROUND[:, None]).reshape(-1, 2)).reshape(2, 2, -1, 2)
+        # What the lens makes of a step of one pixel of the pinhole camera, and the inverse of that.
+        (a, c), (b, d) = (ends[0] - ends[1]).swapaxes(-1, -2)
+        back = np.stack([d, -b, -c, a], axis=-1).reshape(-1, 2, 2)
+        back /= np.maximum(np.abs(a * d - b * c), _LEAST_AREA)[:, None, None]
+        spread[known] = back @ spread[known] @ back.swapaxes(-1, -2)
+        return spread
 
     def _converted(
         self, points: npt.ArrayLike, convert: Callable[[FloatArray], FloatArray]

@@ -31,7 +31,7 @@ class Keypoints:
 
     joints (..., J, 2): pixels without distortion; NaN where missing.
     mass (..., J): 0..1, how sure the detector is; 0 is missing too.
-    covariance (..., J, 2, 2): pixels squared.
+    covariance (..., J, 2, 2): the same pixels squared.
     features (..., J, C): EPE's pooled features; None for 2D joints from elsewhere.
     """
 

@@ -260,7 +260,8 @@ class STSPNet(nn.Module):
             camera: the camera that saw them.
             confidence: (T, 17), 0..1; 0 is missing. None: 1 for all.
             subject_height: standing height in metres, 0.5 to 2.5; None or 0: estimated.
-            covariance: (T, 17, 2, 2) pixels squared of the 2D joints; None: a nominal one.
+            covariance: (T, 17, 2, 2) of the 2D joints, pixels of the image squared; None: a
+                nominal one.
 
         Returns:
             (T, 17, 3) metres from the pelvis, camera axes; NaN for a frame without any joint.
@@ -299,7 +300,7 @@ class STSPNet(nn.Module):
         half = np.maximum(corners[1] - corners[0], 1) / 2
         nominal = np.square(NOMINAL_DEVIATION * half.max(axis=-1))[:, None, None, None] * np.eye(2)
         nominal = np.broadcast_to(nominal, (len(frames), JOINT_COUNT, 2, 2))
-        spread = nominal if spread is None else spread[frames]
+        spread = nominal if spread is None else camera.undistort_spread(points, spread[frames])
         boxes = np.concatenate([centre - half, centre + half], axis=-1)
         # What a frame sees of the past is finite, so pieces that overlap by that much join exactly.
         for start in range(0, len(frames), _LIFT_FRAMES):

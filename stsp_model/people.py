@@ -136,7 +136,12 @@ def lift_people(
     in_image = _doubles(seen.joints)
     like = seen.joints
     straight, boxes = camera.undistort_people(in_image, people.boxes)
-    keypoints = replace(seen, joints=torch.from_numpy(straight).to(like))
+    spread = camera.undistort_spread(straight, _doubles(seen.covariance))
+    keypoints = replace(
+        seen,
+        joints=torch.from_numpy(straight).to(like),
+        covariance=torch.from_numpy(spread).to(like),
+    )
     K = torch.from_numpy(camera.K.copy()).to(like)
     tracks = [candidate.track for candidate in people.candidates]
     lifted, states = network.lift_frame(
@@ -158,7 +163,7 @@ def lift_people(
             straight,
             people.confidence,
             camera.K,
-            _doubles(keypoints.covariance),
+            spread,
             height,
             height_variance,
         )

@@ -124,6 +124,42 @@ def test_people_are_undistorted_joint_by_joint_and_box_by_its_edges_middles():
         np.testing.assert_allclose(box, [*ends.min(axis=0), *ends.max(axis=0)])
 
 
+@pytest.mark.parametrize("model", LENSES)
+def test_how_points_stray_is_undistorted_as_steps_around_them_are(model):
+    rng, lens = np.random.default_rng(2), camera(model)
+    points = rng.uniform([0, 0], [639, 479], size=(3, 17, 2))
+    points[1, 4] = np.nan
+    along = rng.normal(size=(3, 17, 2, 2))
+    covariance = along @ along.swapaxes(-1, -2)
+    straight, step = lens.undistort(points), 0.1
+    # Columns: where a step across and one down the image lead.
+    jacobian = np.stack(
+        [
+            (lens.undistort(points + way) - lens.undistort(points - way)) / (2 * step)
+            for way in step * np.eye(2)
+        ],
+        axis=-1,
+    )
+    expected = jacobian @ covariance @ jacobian.swapaxes(-1, -2)
+    spread = lens.undistort_spread(straight, covariance)
+    assert np.nanmax(np.abs(expected / covariance - 1)) > 0.3
+    known = np.isfinite(straight).all(axis=-1)
+    np.testing.assert_allclose(spread[known], expected[known], rtol=2e-3, atol=2e-3)
+    np.testing.assert_array_equal(spread[~known], covariance[~known])
+    unknown = np.full_like(straight, np.nan)
+    np.testing.assert_array_equal(lens.undistort_spread(unknown, covariance), covariance)
+    plain = Camera(K, 640, 480)
+    np.testing.assert_array_equal(plain.undistort_spread(points, covariance), covariance)
+
+
+def test_far_off_the_axis_a_pixel_is_worth_much_but_never_without_bounds():
+    lens = Camera([[150.0, 0, 319.5], [0, 150, 239.5], [0, 0, 1]], 640, 480, [0] * 4, "equidistant")
+    edge = [319.5 + 150 * np.radians(89.9), 239.5]
+    spread = lens.undistort_spread(lens.undistort(edge), np.eye(2))
+    assert np.isfinite(spread).all()
+    assert spread[0, 0] > 1e6
+
+
 def test_scaling_keeps_every_pixels_ray():
     half = camera().scaled(320, 240)
     assert (half.width, half.height) == (320, 240)

@@ -322,6 +322,10 @@ def test_the_root_is_solved_from_straight_pixels_with_all_that_may_be_wrong_with
     (pose,) = estimate.step(picture(box), 0.0, lens, boxes=[box])
     # One pixel squared of a crop that shows 1.35 times the box's 60 pixels.
     covariance = np.tile((1.35 * 60 / CROP) ** 2 * np.eye(2), (17, 1, 1))
+    covariance = lens.undistort_spread(lens.undistort(pose.joints_2d), covariance)
+    assert covariance.max() > 1.2 * (1.35 * 60 / CROP) ** 2
+    given = estimate.model.keypoints.covariance[0].numpy()
+    np.testing.assert_allclose(given, covariance, rtol=1e-3, atol=1e-3)
     root, variance = solve_root(
         pose.joints,
         lens.undistort(pose.joints_2d),

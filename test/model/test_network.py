@@ -326,6 +326,19 @@ def test_lift_takes_how_sure_and_how_precise_the_2d_joints_are(model):
         model.lift(joints, stamps, CAMERA, covariance=nominal * np.nan)
 
 
+def test_joints_through_a_lens_are_lifted_as_those_of_a_camera_without_one(model):
+    lens = Camera(CAMERA.K, CAMERA.width, CAMERA.height, [-0.3, 0.1, 0, 0, 0])
+    joints, stamps = random_walk(6), np.arange(6) / 30
+    straight = lens.undistort(joints)
+    covariance = np.broadcast_to([[9.0, 2], [2, 4]], (6, 17, 2, 2))
+    through = model.lift(joints, stamps, lens, covariance=covariance)
+    spread = lens.undistort_spread(straight, covariance)
+    without = model.lift(straight, stamps, CAMERA, covariance=spread)
+    np.testing.assert_allclose(through, without, atol=1e-6)
+    untold = model.lift(straight, stamps, CAMERA, covariance=covariance)
+    assert np.abs(through - untold).max() > 1e-5
+
+
 def test_a_preset_says_how_much_past_and_how_deep_a_graph():
     assert (PRESETS["edge"].tau, PRESETS["edge"].graph_layers) == (5, 2)
     small = STSPNet(replace(PRESETS["edge"], tau=0, graph_layers=0)).eval()

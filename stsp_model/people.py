@@ -65,7 +65,8 @@ def observe_people(
 
     Returns:
         who is there, in the candidates' order, and the tracks that end here, because the network
-        gave no numbers for them or because they lie on another person's.
+        gave no numbers for them or because they lie on another person's, who was more to be
+        expected there.
     """
     if not candidates:
         return _nobody(crops), []
@@ -95,9 +96,16 @@ def observe_people(
             least = least_confidence ** (_NEW if candidate.track is None else 1.0)
             if box is None or min(scores[i], confidence[i].mean()) < least:
                 continue
-            if any(tracking.same_person(places[i], places[j], box) for j in kept):
+            doubles = [
+                n for n, j in enumerate(kept) if tracking.same_person(places[i], places[j], box)
+            ]
+            fits = [candidates[kept[n]].fit(boxes[n]) for n in doubles]
+            if fits and (candidate.track is None or candidate.fit(box) <= max(fits)):
                 ended.append(candidate.track)
                 continue
+            for n in reversed(doubles):  # who walks behind somebody sees that one's joints
+                ended.append(candidates[kept.pop(n)].track)
+                del boxes[n]
         assert box is not None
         kept.append(i)
         boxes.append(box)

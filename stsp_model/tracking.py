@@ -189,6 +189,10 @@ class Candidate:
         """
         return self.box if self.track is None else self.track.box
 
+    def fit(self, box: FloatArray) -> float:
+        """How well the box (4,) of the joints that were seen agrees with where was looked, 0..1."""
+        return float(overlaps(self.box[None], box[None])[0, 0])
+
 
 def given_candidates(tracks: Sequence[Track], boxes: FloatArray, stamp: float) -> list[Candidate]:
     """The caller's boxes (P, 4), with the tracks they go on from."""

@@ -225,6 +225,24 @@ def test_two_tracks_on_one_person_become_the_older_one():
     assert [pose.id for pose in told][-10:] == ["p1"] * 10
 
 
+def test_who_walks_behind_somebody_does_not_take_over_the_others_name():
+    estimate = estimator(max_people=2)
+    walking, standing = person(60, 120), person(200, 120)
+    estimate.step(picture(walking, standing), 0.0, boxes=[walking, standing])
+    told = []
+    for i in range(1, 40):
+        walking = person(60 + 6 * i, 120)
+        seen = [standing]
+        if abs(walking[0] - standing[0]) > 32:  # else the first is behind the second
+            seen.append(walking)
+        told.append(estimate.step(picture(*seen), i * FRAME))
+    for poses in told:
+        (pose,) = (p for p in poses if p.id == "p2")
+        np.testing.assert_allclose(pose.joints_2d, joints_of(standing), atol=1.5)
+    assert [len(states(poses)) for poses in told[20:25]] == [1] * 5
+    assert states(told[-1]) == [("p2", OK), ("p3", OK)]
+
+
 def test_a_track_whose_pose_lies_on_anothers_ends_in_that_very_frame():
     estimate = estimator(max_people=2)
     one = picture(person(80, 100))

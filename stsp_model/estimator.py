@@ -71,6 +71,12 @@ class Settings:
             raise TypeError(f"max_people is {self.max_people!r}, expected a whole number")
         if not 1 <= self.max_people <= MOST_PEOPLE:
             raise ValueError(f"max_people is {self.max_people}, expected 1 to {MOST_PEOPLE}")
+        for name in ("max_gap", "min_confidence"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(
+                value, (int, float, np.integer, np.floating)
+            ):
+                raise TypeError(f"{name} is {value!r}, expected a number")
         if not (math.isfinite(self.max_gap) and self.max_gap > 0):
             raise ValueError(f"max_gap is {self.max_gap} s, expected more than 0")
         if not 0 <= self.min_confidence <= 1:

@@ -454,7 +454,11 @@ def test_a_callers_mistake_is_named_and_leaves_no_trace(arguments, error, messag
         ({"max_people": 1.5}, "max_people is 1.5"),
         ({"max_gap": 0.0}, "max_gap is 0.0"),
         ({"max_gap": float("inf")}, "max_gap is inf"),
+        ({"max_gap": "0.5"}, "max_gap is '0.5'"),
+        ({"max_gap": None}, "max_gap is None"),
         ({"min_confidence": 1.1}, "min_confidence is 1.1"),
+        ({"min_confidence": "high"}, "min_confidence is 'high'"),
+        ({"min_confidence": True}, "min_confidence is True"),
         ({"colour": 1}, "colour"),
     ],
 )

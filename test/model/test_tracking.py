@@ -42,6 +42,22 @@ def test_a_steady_walk_is_followed_with_its_velocity(vx, vy, interval):
     np.testing.assert_allclose(walker.box, box, atol=1e-6)
 
 
+def test_one_leap_of_a_box_is_not_yet_a_velocity():
+    leapt = np.array([10.0, 0, 50, 100])
+    stood = track([0, 0, 40, 100]).seen(leapt, 1 + 1 / 30, STATE, sure=True, max_gap=0.5)
+    assert 0 < stood.velocity[0] < 0.3 * 10 * 30
+    stays = stood.seen(leapt, 1 + 2 / 30, STATE, sure=True, max_gap=0.5)
+    assert 0 < stays.velocity[0] < stood.velocity[0]
+
+
+def test_who_is_found_elsewhere_is_not_taken_to_go_on_as_before():
+    running, found = track([0, 0, 40, 100], velocity=(90, 0)), np.array([[30.0, 0, 70, 100]])
+    (look,) = tracking.followed_candidates([running], found, 1.1, last=1.05, most=1)
+    assert look.track.id == "p1"
+    assert look.track.velocity.tolist() == [0, 0]
+    assert running.velocity.tolist() == [90, 0]
+
+
 def test_a_box_grows_faster_than_it_shrinks():
     small, large = np.array([0.0, 0, 40, 100]), np.array([-30.0, -50, 70, 150])
     grown = track(small).seen(large, 1.033, STATE, True, 0.5).box

@@ -161,6 +161,22 @@ def test_who_is_in_doubt_and_not_found_either_is_given_up():
     assert states(estimate.step(picture(person(100, 100)), 9 * FRAME)) == [("p2", OK)]
 
 
+def test_who_was_lost_in_doubt_is_searched_no_more_often_than_others():
+    estimate = estimator(max_people=2)
+    both = [person(80, 100), person(220, 100)]
+    estimate.step(picture(*both), 0.0, boxes=both)
+    estimate.model.doubting = True
+    estimate.step(picture(*both), FRAME)
+    estimate.model.doubting = False
+    estimate.step(picture(both[0]), 2 * FRAME)  # the doubts of the frame before ask the finder
+    assert estimate.model.finder_passes == 1
+    for i in range(3, 2 + SEARCH_EVERY):
+        assert states(estimate.step(picture(both[0]), i * FRAME)) == [("p1", OK)]
+    assert estimate.model.finder_passes == 1
+    told = states(estimate.step(picture(*both), (2 + SEARCH_EVERY) * FRAME))
+    assert told == [("p1", OK), ("p2", OK)]
+
+
 def test_a_doubt_that_passes_is_forgotten():
     estimate = estimator(max_gap=0.2)
     estimate.step(picture(person(100, 100)), 0.0)

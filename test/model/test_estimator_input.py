@@ -36,12 +36,13 @@ def test_someone_cut_by_the_border_is_followed_out_of_the_picture():
     assert len(told) > 15
 
 
-def test_joints_beyond_the_border_are_given_with_half_their_confidence():
-    box = person(5, 100, 60, 120)
+@pytest.mark.parametrize("place", [(5, 120), (315, 120), (160, 5), (160, 235)])
+def test_joints_beyond_the_border_are_given_with_half_their_confidence(place):
+    box = person(*place, 60, 60)
     estimate = estimator()
     estimate.model.observe = seeing(estimate.model, box)
     (pose,) = estimate.step(picture(box), 0.0, boxes=[box])
-    outside = pose.joints_2d[:, 0] < -0.5
+    outside = ((pose.joints_2d < -0.5) | (pose.joints_2d > [319.5, 239.5])).any(axis=-1)
     assert 0 < outside.sum() < 17
     np.testing.assert_allclose(pose.confidence_2d, np.where(outside, 0.45, 0.9), rtol=1e-6)
 

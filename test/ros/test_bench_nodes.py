@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from stsp_model import cli
+from stsp_model.bench.child import BenchError
 from stsp_ros.bench import _Pair, _result, _settled
 
 
@@ -40,13 +41,6 @@ def test_the_first_images_of_a_round_are_left_out_as_far_as_they_were_processed(
     assert times["step"] == [1.0] * left
 
 
-def test_a_round_too_short_for_the_node_is_told(tmp_path, capsys):
-    arguments = ["--warm-up", "5", "--frames", "1", "--rounds", "1", "--rate", "10000"]
-    out = ["--out", str(tmp_path / "bench.json"), "--threads", "1"]
-    assert cli.main(["bench", "node", *arguments, *out]) == 1
-    assert "give it more --frames in fewer --rounds" in capsys.readouterr().err
-
-
 def test_a_long_run_compares_its_end_with_its_beginning(tmp_path, capsys):
     out = tmp_path / "bench.json"
     arguments = ["--warm-up", "5", "--duration", "4", "--rate", "10", "--threads", "1"]
@@ -59,22 +53,31 @@ def test_a_long_run_compares_its_end_with_its_beginning(tmp_path, capsys):
     assert "first and last 1 s" in capsys.readouterr().out
 
 
-def test_memory_is_that_after_the_last_image_not_of_handing_figures_over():
+def pair(rounds):
+    """A node and a camera that were timed; handing the times over took memory."""
     later = {"memory": 9e8, "peak": 9e8}
     counted = {"values": {"frames processed": "2", "messages lost": "0"}}
     played = {"seconds": 1.0, "published": 2, "with person": 2, "latest": 0.0, "publishing": 0.001}
     before, after = ({"cpu": t, "wall": t, "memory": 2e8 + t, "peak": 3e8} for t in (0.0, 1.0))
-    pair = _Pair(
+    return _Pair(
         node=SimpleNamespace(ask=lambda _: later),
         camera=SimpleNamespace(ask=lambda _: counted),
-        rounds=[{"all": [0.01, 0.02]}],
+        rounds=rounds,
         plays=[played],
         spans=[(before, after)],
         collections=[{"collections": 0, "longest collection": 0.0}],
         warm=before,
     )
-    result = _result(pair, 30.0, None)
+
+
+def test_memory_is_that_after_the_last_image_not_of_handing_figures_over():
+    result = _result(pair([{"all": [0.01, 0.02]}]), 30.0, None)
     assert (result.memory, result.memory_growth, result.memory_peak) == (2e8 + 1, 1.0, 3e8)
+
+
+def test_rounds_too_short_for_the_node_are_told():
+    with pytest.raises(BenchError, match=r"at 30 Hz .* give it more --frames in fewer --rounds"):
+        _result(pair([{"all": []}, {"all": []}]), 30.0, None)
 
 
 def test_a_node_that_does_not_start_is_told_with_its_reason(tmp_path, capsys):

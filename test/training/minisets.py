@@ -68,6 +68,12 @@ def finetune_config(**changes):
     return small(config, **{"batch": 16, "average_decay": 0.9, **changes})
 
 
+def falls(history, times=1.0):
+    """Whether the loss of a run went down by a factor."""
+    losses = [entry["loss"] for entry in history if "loss" in entry]
+    return losses[-1] < losses[0] / times
+
+
 def short_epe():
     """Two epochs of ten steps, a checkpoint after every other one."""
     return epe_config(epochs=2, steps_per_epoch=10, checkpoint_steps=2)

@@ -98,12 +98,3 @@ def test_without_ros_the_rest_is_measured_and_the_lack_is_told(monkeypatch, tmp_
     assert {"step", "floor"} < set(found)
     assert "node" not in found
     assert "node not measured: this needs ROS 2" in capsys.readouterr().out
-
-
-def test_the_floor_is_measured_alone(tmp_path, capsys):
-    out = tmp_path / "floor.json"
-    assert cli.main(["bench", "floor", "--threads", "1", "--out", str(out)]) == 0
-    assert set(json.loads(out.read_text())["floor"]["needs"][0]) >= {"operations", "weights"}
-    told = capsys.readouterr().out
-    assert "floor, 1 thread" in told
-    assert "of the peak" not in told  # nothing was run beside it

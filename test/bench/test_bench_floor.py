@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
+from stsp_model import cli
 from stsp_model.bench.figures import Figure, Version
-from stsp_model.bench.floor import Machine, Need, measure_floor
+from stsp_model.bench.floor import Machine, Need
 from stsp_model.bench.floor_child import _traffic
 from stsp_model.bench.report import floor_lines
 from stsp_model.bench.steps import StepResult
@@ -32,20 +36,27 @@ def test_traffic_is_each_layers_weights_input_and_output():
 
 @pytest.fixture(scope="module")
 def floor(tmp_path_factory):
-    """This machine, and what is asked by edge, by it with mirror images and with smaller crops."""
+    """This machine, what edge asks of it, alone, with mirror images and with smaller crops, and all
+    that is told of that.
+    """
     pytest.importorskip("onnx")
     folder = tmp_path_factory.mktemp("exported")
     mirrored = exported.export(STSPNet("edge"), mirrored=True)
     exported.write(mirrored, folder / "mirrored")
     smaller = exported.export(STSPNet(replace(PRESETS["edge"], crop=96)))
     exported.write(smaller, folder / "smaller")
+    out, told = folder / "floor.json", io.StringIO()
     names = ["edge", str(folder / "mirrored"), str(folder / "smaller")]
-    (machine,), needs = measure_floor(names, [1], "cpu")
-    return machine, needs
+    with contextlib.redirect_stdout(told):
+        code = cli.main(["bench", "floor", "--threads", "1", "--out", str(out), "--model", *names])
+    assert code == 0
+    found = json.loads(out.read_text())["floor"]
+    (machine,) = (Machine(**values) for values in found["machines"])
+    return machine, [Need(**values) for values in found["needs"]], told.getvalue()
 
 
 def test_the_operations_of_epe_are_those_of_its_convolutions_and_little_else(floor):
-    machine, (need, *_) = floor
+    machine, (need, *_), _ = floor
     convolutions = 0
 
     def count(layer: nn.Module, _: object, output: torch.Tensor) -> None:
@@ -70,7 +81,7 @@ def test_the_operations_of_epe_are_those_of_its_convolutions_and_little_else(flo
 
 def test_what_was_exported_needs_what_its_weights_need(floor):
     """Its own: of the sizes that it had, twice for mirror images, and not as PyTorch runs it."""
-    machine, (weights, twice, quarter) = floor
+    _, (weights, twice, quarter), told = floor
     lifter = weights.operations - weights.epe_operations
     for need in (twice, quarter):
         assert need.operations - need.epe_operations == lifter
@@ -78,11 +89,12 @@ def test_what_was_exported_needs_what_its_weights_need(floor):
     assert twice.operations == pytest.approx(2 * weights.epe_operations + lifter, rel=0.02)
     assert quarter.epe_operations == pytest.approx(weights.epe_operations / 4, rel=0.02)
     assert weights.shares
-    told = floor_lines([machine], [twice, quarter, weights], [], [])
     for need in (twice, quarter):
         assert need.shares == {}
-        assert f"{need.model}: not profiled" in "\n".join(told)
-    assert told[-1].startswith("edge: PyTorch spends EPE's time on convolutions")
+        assert f"{need.model}: not profiled" in told
+    assert "edge: PyTorch spends EPE's time on convolutions" in told
+    assert "floor, 1 thread" in told
+    assert "of the peak" not in told  # nothing was run beside it
 
 
 def test_the_peak_of_float32_is_no_measure_of_8_bits():

@@ -16,6 +16,12 @@ FloatArray = npt.NDArray[np.float64]
 MIN_IMAGE_SIDE, MAX_IMAGE_SIDE = 64, 4096  # pixels
 
 
+def is_number(value: Any) -> bool:
+    """Whether a value is one number, whole or not, of Python or NumPy; True and False are none."""
+    numbers = (int, float, np.integer, np.floating)
+    return isinstance(value, numbers) and not isinstance(value, bool)
+
+
 def checked_image(image: Any) -> npt.NDArray[np.uint8]:
     """The image, copied only where OpenCV cannot read its strides."""
     if not isinstance(image, np.ndarray):

@@ -14,7 +14,14 @@ import torch
 
 from . import tracking
 from .camera import Camera
-from .checks import checked_boxes, checked_camera, checked_image, checked_region, checked_stamp
+from .checks import (
+    checked_boxes,
+    checked_camera,
+    checked_image,
+    checked_region,
+    checked_stamp,
+    is_number,
+)
 from .crop import crop_box
 from .lifter import MAX_GAP
 from .network import STSPNet, checked_height
@@ -73,9 +80,7 @@ class Settings:
             raise ValueError(f"max_people is {self.max_people}, expected 1 to {MOST_PEOPLE}")
         for name in ("max_gap", "min_confidence"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(
-                value, (int, float, np.integer, np.floating)
-            ):
+            if not is_number(value):
                 raise TypeError(f"{name} is {value!r}, expected a number")
         if not (math.isfinite(self.max_gap) and self.max_gap > 0):
             raise ValueError(f"max_gap is {self.max_gap} s, expected more than 0")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .body import BODY_FRAMES
 from .camera import Camera
-from .checks import checked_track
+from .checks import checked_track, is_number
 from .crop import Points, to_image
 from .epe import EPE, Observation
 from .finder import FINDER_SIZE, Finder
@@ -354,9 +354,7 @@ def checked_height(subject_height: float | None) -> float | None:
     """
     if subject_height is None:
         return None
-    if isinstance(subject_height, bool) or not isinstance(
-        subject_height, (int, float, np.integer, np.floating)
-    ):
+    if not is_number(subject_height):
         raise TypeError(f"subject_height is {subject_height!r}, expected metres or None")
     height = float(subject_height)
     low, high = SUBJECT_HEIGHT_RANGE

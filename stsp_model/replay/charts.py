@@ -215,13 +215,13 @@ def _runs(
 
 def _spans(record: Record) -> list[Any]:
     go = plotly("graph_objects")
-    time = elapsed(record)
+    time, interval = elapsed(record), period(record)
     traces = []
 
     def add(person: Track, colour: str, dash: str) -> None:
         if not len(person.frames):
             return
-        starts, ends = _runs(person.frames, time, period(record))
+        starts, ends = _runs(person.frames, time, interval)
         x = np.stack([starts, ends, np.full_like(starts, np.nan)], axis=-1).ravel()
         line = {"color": colour, "width": 2 if dash == "dot" else 6, "dash": dash}
         traces.append(

@@ -15,7 +15,6 @@ def import_file(options: argparse.Namespace) -> int:
 
     try:
         imported = import_weights(options.file, options.preset)
-        options.output.parent.mkdir(parents=True, exist_ok=True)
         save(imported.model, options.output)
     except (ValueError, OSError) as error:
         print(f"stsp import-weights: {error}", file=sys.stderr)

@@ -53,6 +53,8 @@ _FINAL = ("final_layer.weight", "final_layer.bias")
 # By what stands before the names of the trunk: what stands before those of the heat maps' layer.
 _HEADS = {"": ("",), "module.": ("module.",), "backbone.": ("head.", "keypoint_head.")}
 _LISTED = 4  # keys of a group that are still written out
+# Fewer bits, and whole numbers, are codes that mean nothing without a scale from elsewhere.
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 # What checkpoints of mmpose and of training runs hold besides tensors: logs and measures. An empty
 # object stands in for each, so nothing of numpy or mmengine is called or need be installed.
@@ -352,7 +354,12 @@ def _fill(
                 f"{path} has {theirs[name]} of shape {tuple(value.shape)}, expected "
                 f"{tuple(expected[name].shape)}{hint}"
             )
-        if not value.isfinite().all():
+        kind = expected[name].dtype
+        if kind in _FLOATS and value.dtype not in _FLOATS:
+            raise ValueError(
+                f"{path} has {theirs[name]} of {value.dtype}, expected floats of 16 bits or more"
+            )
+        if not value.to(kind).isfinite().all():
             raise ValueError(f"{path} has {theirs[name]} with values that are not finite")
     if _FINAL[0] in found and outputs not in (None, COCO_17.points):
         raise ValueError(

@@ -326,6 +326,14 @@ def test_what_does_not_fit_is_named_with_both_shapes(weights, tmp_path):
     refused(in_mmpose(mpii, "head."), path, rf"has head\.{head}")
     odd = {**weights, "bn1.bias": torch.full((64,), torch.nan)}
     refused(odd, path, "odd.pth has bn1.bias with values that are not finite")
+    odd["bn1.bias"] = torch.full((64,), 1e300, dtype=torch.float64)  # too large for our 32 bits
+    refused(odd, path, "odd.pth has bn1.bias with values that are not finite")
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.bool, torch.float8_e4m3fn])
+def test_weights_in_codes_without_their_scale_are_refused(kind, weights, tmp_path):
+    codes = {**weights, "conv1.weight": (100 * weights["conv1.weight"]).to(kind)}
+    refused(codes, tmp_path / "codes.pth", f"codes.pth has conv1.weight of {kind}, expected float")
 
 
 def test_missing_weights_are_counted_by_their_module(weights, tmp_path):

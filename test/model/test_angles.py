@@ -165,6 +165,16 @@ def test_a_thigh_straight_to_the_side_has_no_flexion() -> None:
     assert found["right_hip"] == 0
 
 
+@pytest.mark.parametrize(("off_axis", "known"), [(9, False), (11, True)])
+def test_flexion_is_known_from_ten_degrees_off_the_axis_on(off_axis: float, known: bool) -> None:
+    up, across = 0.4 * math.sin(math.radians(off_axis)), 0.4 * math.cos(math.radians(off_axis))
+    leg = degrees(body(left_knee=(0.1 + across, up, 3)))
+    trunk = degrees(body(thorax=(across, -up, 3)))
+    for angle in (leg["left_hip"], trunk["trunk"], trunk["left_hip"]):
+        assert math.isfinite(angle) == known
+    assert math.isfinite(leg["trunk"])
+
+
 @pytest.mark.parametrize("joint", JOINTS)
 def test_an_unknown_joint_leaves_unknown_what_takes_it_and_nothing_else(joint: str) -> None:
     joints = body(**T_POSE)

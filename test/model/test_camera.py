@@ -124,6 +124,16 @@ def test_people_are_undistorted_joint_by_joint_and_box_by_its_edges_middles():
         np.testing.assert_allclose(box, [*ends.min(axis=0), *ends.max(axis=0)])
 
 
+def test_a_box_that_reaches_beyond_what_the_lens_shows_keeps_that_edge():
+    lens = Camera([[150.0, 0, 319.5], [0, 150, 239.5], [0, 0, 1]], 640, 480, [0] * 4, "equidistant")
+    edge = 319.5 + 150 * np.pi / 2  # what lies there is straight to the right
+    _, (box,) = lens.undistort_people(np.empty((1, 0, 2)), [[319.5, 139.5, edge + 20, 339.5]])
+    assert np.isnan(lens.undistort([edge + 20, 239.5])).all()
+    x = (319.5 + edge + 20) / 2
+    low, high = lens.undistort([[x, 139.5], [x, 339.5]])
+    np.testing.assert_allclose(box, [319.5, low[1], edge + 20, high[1]])
+
+
 @pytest.mark.parametrize("model", LENSES)
 def test_how_points_stray_is_undistorted_as_steps_around_them_are(model):
     rng, lens = np.random.default_rng(2), camera(model)
@@ -172,6 +182,7 @@ def test_guessed_camera_sees_sixty_degrees_and_says_so():
     guess = Camera.guess(480, 640)
     left, right = (np.linalg.inv(guess.K) @ [0, v, 1] for v in (-0.5, 639.5))
     assert np.degrees(np.arctan(right[1]) - np.arctan(left[1])) == pytest.approx(60)
+    assert guess.K[:2, 2].tolist() == [239.5, 319.5]
     assert guess.assumed
     assert guess.scaled(240, 320).assumed
 
@@ -210,11 +221,23 @@ def tensors(*arrays):
 
 def test_virtual_camera_at_the_centre_by_hand():
     joints = [[319.5, 239.5], [379.5, 239.5], [319.5, 180.5]]
-    boxes = [259.5, 180.5, 379.5, 298.5]  # half sides 60 / 600 and 59 / 590
-    seen, extras, rotation = virtual_camera(*tensors(joints, boxes, K))
-    np.testing.assert_allclose(seen, [[0, 0], [1, 0], [0, -1]], atol=1e-12)
-    np.testing.assert_allclose(extras, [np.log(0.1), 0], atol=1e-12)
-    np.testing.assert_allclose(rotation, np.eye(3), atol=1e-12)
+    for across, down in ((60, 59), (60, 10), (10, 59)):  # the longer of 60 / 600 and 59 / 590
+        boxes = [319.5 - across, 239.5 - down, 319.5 + across, 239.5 + down]
+        seen, extras, rotation = virtual_camera(*tensors(joints, boxes, K))
+        np.testing.assert_allclose(seen, [[0, 0], [1, 0], [0, -1]], atol=1e-12)
+        np.testing.assert_allclose(extras, [np.log(0.1), 0], atol=1e-12)
+        np.testing.assert_allclose(rotation, np.eye(3), atol=1e-12)
+
+
+def test_rays_far_off_the_virtual_cameras_axis_stay_within_bounds():
+    """The axis is 60 degrees to the left; joints are 80, 87 and 110 degrees to the right of it."""
+    centre = 319.5 - 600 * np.tan(np.radians(60))
+    joints = [[319.5 + 600 * np.tan(np.radians(a - 60)), 239.5] for a in (80, 87, 110)]
+    boxes = [centre - 1, 238.5, centre + 1, 240.5]
+    seen, extras, _ = virtual_camera(*tensors(joints, boxes, K))
+    across = seen[:, 0] * extras[0].exp()
+    expected = [np.tan(np.radians(80)), np.sin(np.radians(87)) / 0.1, np.sin(np.radians(110)) / 0.1]
+    np.testing.assert_allclose(across, expected)
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(-0.5, 0.5), st.floats(-0.5, 0.5))

@@ -143,6 +143,14 @@ def test_frames_used_counts_history_and_stops_at_five(lifter):
     assert clip.frames_used[0].tolist() == [0, 1, 2, 3, 4, 5, 5, 0, 1]
 
 
+def test_a_pause_of_max_gap_and_a_stamp_that_stands_still_end_no_track(lifter):
+    keypoints, boxes = track(5)
+    stamps = np.array([0, 0.5, 0.5, 1.0, 1.5 + 1e-9])
+    results = online(lifter, keypoints, boxes, stamps)
+    assert [int(results[t].frames_used) for t in range(5)] == [0, 1, 2, 3, 0]
+    assert_same(results, offline(lifter, keypoints, boxes, stamps), range(5))
+
+
 def test_the_future_does_not_change_the_past(lifter):
     stamps = np.arange(12) / 30
     keypoints, boxes = track(12)
@@ -250,6 +258,22 @@ def test_poses_are_turned_back_from_the_virtual_camera(lifter):
             variance = R @ np.diag(np.exp(seen[0].log_variance[t, j].numpy())) @ R.T
             found = frame.log_variance[0, t, j].exp()
             np.testing.assert_allclose(found, np.diag(variance), rtol=1e-4)
+
+
+@torch.no_grad()
+def test_gsr_takes_2d_joints_and_their_covariance_in_half_box_sides(lifter):
+    keypoints, boxes = track(3)
+    boxes = boxes + torch.tensor([0.0, 30, 0, -30])  # 190 by 130 pixels
+    seen = []
+    hook = lifter.gsr.register_forward_pre_hook(lambda _, inputs: seen.extend(inputs))
+    offline(lifter, keypoints, boxes, np.arange(3) / 30)
+    hook.remove()
+    missing = keypoints.joints.isnan().any(dim=-1)
+    assert torch.equal(seen[0].missing, missing)
+    expected = virtual_camera(keypoints.joints, boxes, K)[0]
+    torch.testing.assert_close(seen[0].joints, torch.where(missing[..., None], 0.0, expected))
+    torch.testing.assert_close(seen[0].covariance, keypoints.covariance / 95**2)
+    torch.testing.assert_close(seen[0].mass, torch.where(missing, 0.0, keypoints.mass))
 
 
 def test_missing_joints_are_those_that_are_nan_or_without_mass(lifter):

@@ -136,8 +136,18 @@ def test_joints_without_weight_or_place_do_not_count():
     weights = np.ones(17)
     pixels[2], weights[2] = (5000, 5000), 0
     pixels[3] = np.nan
-    root, _ = solve_root(joints, pixels, weights, K)
+    joints[4] = np.nan
+    root, variance = solve_root(joints, pixels, weights, K)
     np.testing.assert_allclose(root, [0, 0, 3], atol=1e-8)
+    assert np.isfinite(variance).all()
+
+
+def test_root_is_known_of_somebody_small_and_unknown_of_a_mere_dot():
+    rng = np.random.default_rng(11)
+    for away, known in ((100, True), (1e6, False)):  # of 3 mrad, and of a thousandth of a pixel
+        root, _ = solve_root(*skeleton(rng, [0, 0, away]), np.ones(17), K)
+        assert (root[2] == pytest.approx(away)) == known
+        assert np.isnan(root).any() != known
 
 
 def test_root_is_unknown_when_nothing_determines_it():

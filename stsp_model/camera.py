@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from numbers import Real
 from typing import Any
 
 import cv2
@@ -56,7 +57,8 @@ class Camera:
     Args:
         K: (3, 3) camera matrix in pixels, without skew.
         width, height: image size in pixels that K is for.
-        D: distortion coefficients in OpenCV's order; None, empty or zero is none.
+        D: distortion coefficients in OpenCV's order; None or empty is no distortion, and so is
+            zero but for "equidistant", where the lens alone bends rays.
         distortion_model: "plumb_bob", "rational_polynomial" or "equidistant" (fisheye).
         assumed: True for a guessed K: fit to look through, not to measure distances with.
 
@@ -72,6 +74,10 @@ class Camera:
     assumed: bool = False
 
     def __post_init__(self) -> None:
+        for name, size in (("width", self.width), ("height", self.height)):
+            # Before K, which scaling to such a size spoils.
+            if not (isinstance(size, Real) and float(size).is_integer() and size >= 1):
+                raise ValueError(f"{name} is {size!r}, expected a whole number of pixels above 0")
         K = np.array(self.K, dtype=np.float64)
         if K.shape != (3, 3):
             raise ValueError(f"K has shape {K.shape}, expected (3, 3)")
@@ -81,9 +87,6 @@ class Camera:
             raise ValueError(f"K has focal lengths {K[0, 0]}, {K[1, 1]}, expected positive ones")
         if K[0, 1] != 0 or K[1, 0] != 0 or K[2].tolist() != [0, 0, 1]:
             raise ValueError(f"K is {K.tolist()}, expected [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]")
-        for name, size in (("width", self.width), ("height", self.height)):
-            if int(size) != size or size < 1:
-                raise ValueError(f"{name} is {size}, expected a whole number of pixels above 0")
         D = None if self.D is None else np.array(self.D, dtype=np.float64).ravel()
         if D is not None and not np.isfinite(D).all():
             raise ValueError(f"D holds values that are not finite: {D.tolist()}")

@@ -196,6 +196,10 @@ def test_guessed_camera_sees_sixty_degrees_and_says_so():
         ({"K": K + np.eye(3, k=1)}, "K is .* expected"),
         ({"width": 0}, "width is 0"),
         ({"height": 1.5}, "height is 1.5"),
+        ({"width": np.nan}, "width is nan"),
+        ({"height": np.inf}, "height is inf"),
+        ({"width": "640"}, "width is '640'"),
+        ({"height": None}, "height is None"),
         ({"D": [0.1, 0.2]}, "D has 2 values, expected 4 or 5 for plumb_bob"),
         ({"D": [np.inf] * 5}, "D holds values"),
         ({"D": [0.1] * 5, "distortion_model": "thin"}, "distortion_model is 'thin'"),
@@ -204,6 +208,14 @@ def test_guessed_camera_sees_sixty_degrees_and_says_so():
 def test_a_camera_that_cannot_be_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         Camera(**{"K": K, "width": 640, "height": 480, **change})
+
+
+@pytest.mark.parametrize(
+    ("size", "message"), [((0, 480), "width is 0"), ((640, -480), "height is -480")]
+)
+def test_a_size_that_cannot_be_is_named_when_scaling_too(size, message):
+    with pytest.raises(ValueError, match=message):
+        camera().scaled(*size)
 
 
 def test_camera_keeps_its_own_copy_of_the_matrix():

@@ -100,7 +100,7 @@ def checked_region(region: npt.ArrayLike | None, width: int, height: int) -> Flo
 
 def _array(name: str, values: npt.ArrayLike | Tensor) -> FloatArray:
     if isinstance(values, Tensor):
-        values = values.detach().cpu().numpy()
+        values = values.detach().cpu().double().numpy()
     try:
         return np.array(values, dtype=np.float64)
     except (TypeError, ValueError) as error:

@@ -175,7 +175,7 @@ def acceleration_std(
 
 def _array(values: Any) -> npt.NDArray[Any]:
     if isinstance(values, torch.Tensor):
-        values = values.detach().cpu().numpy()
+        values = values.detach().cpu().double().numpy()
     return np.asarray(values)
 
 

@@ -198,6 +198,13 @@ def test_tensors_score_as_arrays_do():
         assert metric(*tensors) == metric(predicted, truth, mask)
 
 
+def test_tensors_of_mixed_precision_are_scored():
+    predicted = torch.from_numpy(poses(1)).bfloat16().requires_grad_()
+    truth = torch.from_numpy(poses(2))
+    expected = metrics.mpjpe(predicted.detach().double(), truth)
+    assert metrics.mpjpe(predicted, truth) == expected
+
+
 def test_nothing_to_score_is_nan():
     truth = poses(1)
     nothing = np.zeros((5, 17), bool)

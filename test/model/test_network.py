@@ -255,8 +255,9 @@ def test_lift_sees_through_lens_distortion(model):
     np.testing.assert_allclose(result, model.lift(points, stamps, CAMERA), atol=1e-3)
 
 
-def test_lift_takes_tensors_and_a_single_visible_joint(model):
-    points = torch.full((2, 17, 2), torch.nan)
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_lift_takes_tensors_and_a_single_visible_joint(model, kind):
+    points = torch.full((2, 17, 2), torch.nan, dtype=kind)
     points[:, 3] = 100.0
     result = model.lift(points, torch.tensor([0.0, 0.1]), CAMERA)
     assert isinstance(result, np.ndarray)

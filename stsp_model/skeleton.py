@@ -34,7 +34,6 @@ BONE_COUNT = len(BONES)
 SIDES: tuple[str, ...] = tuple(
     name.split("_")[0] if name.startswith(("left_", "right_")) else "middle" for name in JOINTS
 )
-MIDDLE: tuple[int, ...] = tuple(i for i, side in enumerate(SIDES) if side == "middle")
 # FLIP[j] is the joint that j becomes in a mirrored image.
 FLIP: tuple[int, ...] = tuple(
     INDEX[name.replace("left_", "right_") if side == "left" else name.replace("right_", "left_")]

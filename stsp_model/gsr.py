@@ -69,7 +69,9 @@ class Keypoints2D:
 
 @dataclass(frozen=True)
 class FramePose:
-    """A pose from one frame, in the virtual camera, in units of standing height.
+    """A pose from one frame, in units of standing height.
+
+    GSR gives it in the virtual camera's axes; the lifter turns all but `depth` to the real one's.
 
     joints (N, J, 3): relative to the pelvis, which is exactly 0.
     log_variance (N, J, 3): natural logarithm, heights squared.

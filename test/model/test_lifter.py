@@ -292,6 +292,18 @@ def test_missing_joints_are_those_that_are_nan_or_without_mass(lifter):
     assert not torch.equal(first.joints, offline(lifter, keypoints, boxes, stamps).joints)
 
 
+def test_what_pictures_tell_counts_where_there_are_pictures(lifter):
+    keypoints, boxes = track(3)
+    stamps = np.arange(3) / 30
+    other = replace(keypoints, features=-keypoints.features)
+    poses = [
+        offline(lifter, seen, boxes, stamps).frame.joints
+        for seen in (keypoints, other, replace(keypoints, features=None))
+    ]
+    for first, second in ((0, 1), (0, 2), (1, 2)):
+        assert (poses[first] - poses[second]).abs().max() > 1e-4
+
+
 def test_confidence_falls_with_variance_and_grows_with_mass(lifter):
     keypoints, boxes = track(1)
     sure = offline(lifter, replace(keypoints, mass=torch.full((1, 17), 0.99)), boxes, [0.0])

@@ -52,8 +52,8 @@ def solve_root(
     # In closed form: tz is the slope of a regression of the targets tx - a tz and ty - b tz on the
     # rays, negated; tx and ty follow from where their means are.
     target = directions * solid[..., 2:] - solid[..., :2]
-    total = np.maximum(weights.sum(-1), 1e-12)[..., None, None]
-    share = weights[..., None] / total
+    total = weights.sum(-1)[..., None, None]
+    share = weights[..., None] / np.where(total > 0, total, 1.0)
     mean = (share * directions).sum(-2, keepdims=True)
     spread = (share * (directions - mean) ** 2).sum((-2, -1))
     # What each target adds to the root along the three axes: (..., 3, J, 2).

@@ -48,6 +48,17 @@ def test_root_equals_scipy_on_noisy_weighted_joints():
     np.testing.assert_allclose(root, expected, atol=1e-9)
 
 
+@pytest.mark.parametrize("scale", [1e-200, 1e-12, 1e9])
+def test_only_the_ratios_of_weights_count(scale):
+    rng = np.random.default_rng(4)
+    joints, pixels = skeleton(rng, [0.3, -0.2, 4])
+    pixels = pixels + rng.normal(scale=3, size=pixels.shape)
+    weights = rng.uniform(0.1, 1, size=17)
+    expected = solve_root(joints, pixels, weights, K)
+    found = solve_root(joints, pixels, scale * weights, K)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
 def test_root_variance_matches_the_scatter_of_many_draws():
     rng = np.random.default_rng(5)
     joints, pixels = skeleton(rng, [0.3, -0.2, 4])

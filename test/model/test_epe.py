@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 
 from stsp_model.checkpoint import load_model
 from stsp_model.epe import (
+    EPE,
     MOTION_GAMMA,
     MOTION_LAMBDA,
     motion_saliency,
     motion_weights,
     soft_argmax,
 )
+from stsp_model.hrnet import HRNetSize
 from stsp_model.skeleton import FLIP
 
 
@@ -125,6 +127,31 @@ def test_weights_leave_still_features_as_they_are_unless_literal():
     np.testing.assert_allclose(motion_weights(saliency, literal=True), expected, rtol=1e-6)
     np.testing.assert_allclose(motion_weights(saliency), expected / expected[0], rtol=1e-6)
     assert motion_weights(saliency)[0] == 1
+
+
+@torch.no_grad()
+def test_features_are_read_as_the_equations_say():
+    """Eq. 5 to 7 of given features: heat maps and pooled features of F', presence of F itself."""
+    torch.manual_seed(0)
+    epe = EPE(HRNetSize((8, 8, 8, 8), 8, 4, 1, (1, 1, 1), 1)).eval()
+    epe.backbone.final_layer.weight.normal_()
+    epe.present[-1].weight.normal_()
+    epe.calibration.copy_(torch.tensor([0.7, 0.4]))
+    features, saliency = torch.rand(2, 8, 12, 10), torch.rand(2, 1, 12, 10)
+    seen = epe.read(features, saliency)
+    weighted = features * (1 + torch.exp(4 * saliency)) / 2
+    maps = epe.backbone.final_layer(weighted)
+    torch.testing.assert_close(seen.heatmaps, maps)
+    share = maps.flatten(2).softmax(dim=-1)
+    torch.testing.assert_close(
+        seen.features, torch.einsum("njp,ncp->njc", share, weighted.flatten(2))
+    )
+    torch.testing.assert_close(seen.mass, soft_argmax(maps)[1])
+    mass = seen.mass.double().clamp(1e-4, 1 - 1e-4)
+    confidence = torch.sigmoid(0.7 + 0.4 * torch.log(mass / (1 - mass))).float()
+    torch.testing.assert_close(seen.confidence, confidence)
+    summary = torch.cat([features.mean(dim=(2, 3)), features.flatten(2).max(dim=-1).values], dim=-1)
+    torch.testing.assert_close(seen.present, epe.present(summary).squeeze(-1))
 
 
 @pytest.fixture(scope="module")

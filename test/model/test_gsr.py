@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from stsp_model.gsr import GSR, HEADS, WIDTH, GraphAttention, Keypoints2D, adjacency
+from stsp_model.gsr import (
+    GSR,
+    HEADS,
+    LOG_VARIANCE_RANGE,
+    WIDTH,
+    GraphAttention,
+    Keypoints2D,
+    adjacency,
+)
 from stsp_model.skeleton import BONES, FLIP, INDEX, PARENTS
 
 CHANNELS = 6
@@ -106,9 +114,13 @@ def test_what_a_missing_joint_holds_does_not_matter_but_that_it_is_missing_does(
     missing = keypoints.missing.clone()
     missing[0, 3] = True
     first = replace(keypoints, missing=missing)
-    second = replace(first, joints=first.joints.clone(), mass=first.mass.clone())
+    second = Keypoints2D(
+        *(getattr(first, name).clone() for name in Keypoints2D.__dataclass_fields__)
+    )
     second.joints[0, 3] = 7
     second.mass[0, 3] = 1
+    second.covariance[0, 3] = torch.nan
+    second.features[0, 3] = torch.randn(CHANNELS)
     with torch.no_grad():
         assert torch.equal(network(first).joints, network(second).joints)
         assert not torch.equal(network(first).joints, network(keypoints).joints)
@@ -123,6 +135,23 @@ def test_visual_features_count_only_where_there_are_any():
         change = (network(blind).joints - network(other).joints).abs().amax(dim=(1, 2))
     assert change[0] > 0
     assert change[1] == 0
+
+
+def test_what_is_claimed_stays_within_bounds_whatever_the_weights_say():
+    network = GSR(CHANNELS).eval()
+    keypoints = random_keypoints(2)
+    for sign, end in ((-1, 0), (1, 1)):
+        with torch.no_grad():
+            network.readout_bias[:, 3:] = sign * 100.0
+            network.stature[-1].bias[1] = sign * 100.0
+            network.depth.readout.bias[1] = sign * 100.0
+            pose = network(keypoints)
+        assert (pose.log_variance == LOG_VARIANCE_RANGE[end]).all()
+        assert (pose.height_log_variance == LOG_VARIANCE_RANGE[end]).all()
+        assert (pose.depth[..., 1] == (-6.0, 2.0)[end]).all()
+    exact = replace(keypoints, covariance=torch.zeros(2, 17, 2, 2))
+    with torch.no_grad():
+        assert network(exact).joints.isfinite().all()
 
 
 def test_people_of_a_batch_do_not_see_each_other():

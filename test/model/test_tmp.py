@@ -52,6 +52,13 @@ def test_with_history_the_pose_moves_and_the_pelvis_stays(network, current, hist
     assert (log_variance >= LOG_VARIANCE_RANGE[0]).all()
 
 
+@torch.no_grad()
+def test_log_variances_stay_within_bounds_whatever_the_history(network, current, history):
+    for sign, end in ((-1, 0), (1, 1)):
+        network.last.bias[3:] = sign * 100.0
+        assert (network(*current, history)[1] == LOG_VARIANCE_RANGE[end]).all()
+
+
 @pytest.mark.parametrize("known", range(TAU))
 @pytest.mark.parametrize("poison", [1e6, float("nan"), float("inf")])
 @torch.no_grad()

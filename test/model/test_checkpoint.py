@@ -50,6 +50,14 @@ def test_a_saved_network_comes_back_to_the_bit(model, saved):
     assert all(torch.equal(value, expected[name]) for name, value in loaded.state_dict().items())
 
 
+def test_a_note_is_kept_unless_another_is_given(saved, tmp_path):
+    loaded = load_model(saved)
+    save(loaded, tmp_path / "again.safetensors")
+    assert load_model(tmp_path / "again.safetensors").note == "two clips, ten epochs"
+    save(loaded, tmp_path / "again.safetensors", "three clips")
+    assert load_model(tmp_path / "again.safetensors").note == "three clips"
+
+
 def test_the_file_says_what_it_is(saved):
     with safe_open(saved, "pt") as file:
         description = file.metadata()
@@ -100,7 +108,11 @@ def test_where_no_weights_ship_the_network_is_untrained_and_says_so(name, monkey
     with pytest.warns(UserWarning, match=f"'{name}': the network is untrained"):
         model = load_model(name)
     assert not model.trained
+    assert not model.training
     assert model.preset.name == name
+    other = "base" if name == "large" else "large"
+    with pytest.raises(ValueError, match=f"{name} is another preset than {other}"):
+        load_model(name, preset=other)
 
 
 def test_shipped_weights_are_found_by_their_presets_name(saved, monkeypatch):
@@ -108,6 +120,8 @@ def test_shipped_weights_are_found_by_their_presets_name(saved, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert load_model("edge").trained
+    with pytest.raises(ValueError, match="holds weights of preset 'edge', not of 'base'"):
+        load_model("edge", preset="base")
 
 
 def test_a_file_of_another_preset_is_refused(saved):

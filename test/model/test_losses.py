@@ -53,6 +53,13 @@ def test_an_empty_target_map_does_not_count():
     assert logits.grad.isfinite().all()
 
 
+def test_a_heat_map_that_is_masked_does_not_count():
+    logits, target = clip(0, 1, 2, 4, 4), clip(5, 1, 2, 4, 4).exp()
+    one = losses.heatmap_cross_entropy(logits[:, :1], target[:, :1])
+    both = losses.heatmap_cross_entropy(logits, target, tensor([[True, False]]))
+    assert both.item() == pytest.approx(one.item())
+
+
 def test_trajectory_loss_ignores_true_motion_unless_literal():
     truth = along_x(0.0, 1, 2)
     predicted = along_x(0.0, 1, 4)
@@ -90,6 +97,24 @@ def test_rates_come_from_stamps():
     truth = torch.zeros_like(predicted)
     assert losses.velocity_loss(predicted, truth, times).item() == pytest.approx(1e-4)
     assert losses.acceleration_loss(predicted, truth, times).item() == pytest.approx(0, abs=1e-12)
+
+
+def test_acceleration_between_uneven_frames_by_hand():
+    # Velocities 1 and 2 per 1/30 s in the middles of steps of 1/30 and 2/30 s: 1.5 / 30 s apart.
+    predicted, times = along_x(0.0, 1, 5), tensor([[0.0, 1, 3]]).double() / 30
+    loss = losses.acceleration_loss(predicted, torch.zeros_like(predicted), times)
+    assert loss.item() == pytest.approx((1 / 1.5) ** 2)
+
+
+def test_rates_of_change_need_both_ends():
+    predicted, times = along_x(2.0, 0, 7, 8), torch.arange(4)[None].double() / 30
+    truth = torch.zeros_like(predicted)
+    mask = tensor([[True, False, True, True]]).unsqueeze(-1)
+    for loss in (losses.velocity_loss, losses.trajectory_loss):
+        assert loss(predicted, truth, times, mask).item() == pytest.approx(1)
+    printed = losses.trajectory_loss(predicted, truth, times, mask, literal=True)
+    assert printed.item() == pytest.approx(1)
+    assert losses.acceleration_loss(predicted, truth, times, mask).item() == 0
 
 
 @pytest.mark.parametrize("rate", [15.0, 60.0])
@@ -233,6 +258,8 @@ def test_gaussian_nll_by_hand_and_is_least_at_the_true_variance():
     nll = [losses.gaussian_nll(error, truth, torch.full((2,), v)).item() for v in (2.0, 4.0, 8.0)]
     assert nll[0] == pytest.approx((math.log(2) + 2) / 2)
     assert nll[1] == min(nll)
+    small = losses.gaussian_nll(error / 1000, truth, torch.full((2,), 1e-6))  # as of millimetres
+    assert small.item() == pytest.approx((math.log(1e-6) + 4) / 2)
 
 
 def test_masked_truth_may_be_nan_and_its_prediction_gets_no_gradient():

@@ -173,6 +173,15 @@ def test_pck_2d_by_hand():
     predicted[0, INDEX["left_knee"]] += (20.1, 0)
     assert metrics.pck_2d(predicted, truth) == pytest.approx(100 * 16 / 17)
     assert metrics.pck_2d(predicted, truth, joints=[INDEX["left_knee"]]) == 0
+    assert math.isnan(metrics.pck_2d(truth * 0, truth * 0))  # a torso of no length
+
+
+def test_a_joint_at_the_threshold_is_right():
+    truth = np.zeros((1, 17, 3))
+    truth[0, INDEX["left_hip"], 0] = 100.0  # the torso
+    moved = truth + np.array([25.0, 0, 0])
+    assert metrics.pck_3d(moved, truth, threshold=25) == 100
+    assert metrics.pck_2d(moved[..., :2], truth[..., :2], threshold=0.25) == 100
 
 
 def test_pck_2d_falls_back_to_the_other_diagonal_and_else_skips():

@@ -100,6 +100,32 @@ def test_coco_by_hand():
     assert joints[INDEX["right_ankle"]].tolist() == [27, 120]
 
 
+LIMBS = tuple(
+    f"{side}_{part}"
+    for side in ("left", "right")
+    for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+)
+
+
+@pytest.mark.parametrize(
+    ("source", "places"),
+    [
+        (skeleton.H36M_32, (17, 18, 19, 6, 7, 8, 25, 26, 27, 1, 2, 3)),
+        (skeleton.COCO_17, (5, 7, 9, 11, 13, 15, 6, 8, 10, 12, 14, 16)),
+        (skeleton.LSP_14, (9, 10, 11, 3, 4, 5, 8, 7, 6, 2, 1, 0)),
+        (skeleton.HUMANEVA_15, (2, 3, 4, 8, 9, 10, 5, 6, 7, 11, 12, 13)),
+        (skeleton.MPI_INF_3DHP_28, (9, 10, 11, 18, 19, 20, 14, 15, 16, 23, 24, 25)),
+        (skeleton.MPI_INF_3DHP_17, (5, 6, 7, 11, 12, 13, 2, 3, 4, 8, 9, 10)),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_limbs_are_where_the_data_sets_publish_them(source, places):
+    joints, mask = map_joints(np.arange(len(source.points))[:, None], source)
+    limbs = [INDEX[name] for name in LIMBS]
+    assert mask[limbs].all()
+    assert tuple(joints[limbs, 0].astype(int)) == places
+
+
 def test_lsp_neck_is_the_thorax():
     points = np.zeros((14, 2))
     points[12] = (7, 9)

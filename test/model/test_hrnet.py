@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from stsp_model.hrnet import HRNet, HRNetSize
+from stsp_model.hrnet import BasicBlock, Bottleneck, ExchangeModule, HRNet, HRNetSize, Normalise
 from stsp_model.network import PRESETS
 
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
@@ -94,6 +94,32 @@ def test_features_have_a_quarter_of_the_resolution():
     network = HRNet(HRNetSize((8, 16, 24, 32), 8, 4, 1, (1, 1, 1), 1), outputs=17).eval()
     with torch.no_grad():
         assert network(torch.zeros(2, 3, 64, 96)).shape == (2, 8, 16, 24)
+
+
+def test_a_block_that_adds_nothing_passes_on_what_is_positive():
+    x = torch.randn(2, 16, 8, 8, generator=torch.Generator().manual_seed(0))
+    basic, bottleneck = BasicBlock(16).eval(), Bottleneck(16, 4).eval()
+    for block, last in ((basic, basic.bn2), (bottleneck, bottleneck.bn3)):
+        nn.init.zeros_(last.weight)
+        with torch.no_grad():
+            assert torch.equal(block(x), x.relu())
+
+
+def test_a_coarser_branch_is_repeated_cell_by_cell():
+    module = ExchangeModule((4, 8), blocks=1, outputs=2).eval()
+    fine, coarse = torch.zeros(1, 4, 8, 8), torch.rand(1, 8, 4, 4)
+    with torch.no_grad():
+        out = module.exchanged(0, [fine, coarse])
+        conv, norm, _ = module.fuse_layers[0][1]
+        expected = norm(conv(coarse)).relu()
+    assert torch.equal(out, expected.repeat_interleave(2, 2).repeat_interleave(2, 3))
+
+
+def test_the_mean_colour_of_imagenet_is_zero():
+    red_green_blue = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
+    torch.testing.assert_close(Normalise()(red_green_blue), torch.zeros(1, 3, 1, 1))
+    white = (1 - red_green_blue) / torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+    torch.testing.assert_close(Normalise()(torch.ones(1, 3, 1, 1)), white)
 
 
 def test_every_parameter_takes_part_in_the_result():

@@ -92,7 +92,10 @@ def load_model(
         if shipped.is_file():
             return _read(shipped, name_or_path if preset is None else preset).eval().to(place)
         if preset is not None and _preset(preset) != PRESETS[name_or_path]:
-            raise ValueError(f"{name_or_path} is another preset than {_preset(preset).name}")
+            raise ValueError(
+                f"no weights ship for preset {name_or_path!r}, and an untrained network of the "
+                f"given preset, {_preset(preset).name!r}, differs from it; give the path of weights"
+            )
         warnings.warn(
             f"no trained weights ship for preset {name_or_path!r}: the network is untrained and "
             "its poses mean nothing; give load_model the path of trained weights",

@@ -110,9 +110,9 @@ def test_where_no_weights_ship_the_network_is_untrained_and_says_so(name, monkey
     assert not model.trained
     assert not model.training
     assert model.preset.name == name
-    other = "base" if name == "large" else "large"
-    with pytest.raises(ValueError, match=f"{name} is another preset than {other}"):
-        load_model(name, preset=other)
+    for other in (PRESETS["base" if name == "large" else "large"], replace(PRESETS[name], tau=3)):
+        with pytest.raises(ValueError, match=f"'{name}', and .* '{other.name}', differs from it"):
+            load_model(name, preset=other)
 
 
 def test_shipped_weights_are_found_by_their_presets_name(saved, monkeypatch):

@@ -43,7 +43,8 @@ class Preset:
     0: no TMP.
 
     Raises:
-        ValueError: for less than 0 graph layers or past poses.
+        ValueError: for less than 0 graph layers or past poses, or a crop that HRNet cannot halve
+            five times or that is too small for the flow.
     """
 
     name: str
@@ -55,6 +56,8 @@ class Preset:
     tau: int = TAU
 
     def __post_init__(self) -> None:
+        if self.crop < 64 or self.crop % 32:
+            raise ValueError(f"crop is {self.crop}, expected a multiple of 32, 64 or more")
         for field in ("graph_layers", "tau"):
             if getattr(self, field) < 0:
                 raise ValueError(f"{field} is {getattr(self, field)}, expected 0 or more")

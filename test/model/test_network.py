@@ -188,6 +188,15 @@ def test_printed_forms_are_selectable():
     torch.testing.assert_close(literal, 2 * default)  # 1 + gamma, and the head's bias is 0
 
 
+@pytest.mark.parametrize(
+    "change", [{"crop": 200}, {"crop": 32}, {"crop": 0}, {"graph_layers": -1}, {"tau": -1}]
+)
+def test_a_preset_that_cannot_be_is_refused(change):
+    (name,) = change
+    with pytest.raises(ValueError, match=f"{name} is {change[name]}, expected"):
+        replace(PRESETS["edge"], **change)
+
+
 def test_an_unknown_preset_is_refused():
     with pytest.raises(ValueError, match=r"'tiny'.*edge, base, large"):
         STSPNet("tiny")

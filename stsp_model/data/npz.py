@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import zipfile
 from pathlib import Path
@@ -23,19 +24,54 @@ def _latin1_bytes(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
-# What NumPy itself writes for arrays, numbers and their types, under its old and its new name.
-# Old pickles hold bytes as text; the function that Python names for it does more than is needed.
+class _Kind:
+    """A type of numbers, of text or of objects: that of its name.
+
+    A pickle also sets what a type says of itself, such as that it holds no objects. NumPy believes
+    it, and would take a file's bytes for addresses in memory. Only the order of bytes is taken.
+    """
+
+    def __init__(self, name: str, *_: Any) -> None:
+        self.plain = np.dtype(name)
+        if self.plain.kind not in "biufcSUO":
+            raise pickle.UnpicklingError(f"it asks for arrays of {self.plain}")
+
+    def __setstate__(self, state: Any) -> None:
+        self.plain = self.plain.newbyteorder(state[1])
+
+
+class _Array(np.ndarray[Any, np.dtype[Any]]):
+    """An array that checks what NumPy does not before it takes its content from a pickle."""
+
+    def __setstate__(self, state: Any, /) -> None:
+        version, shape, kind, fortran, content = state
+        # Of a list NumPy reads as many objects as the shape says, though it ends before.
+        if isinstance(content, list) and len(content) != math.prod(shape):
+            raise ValueError(f"an array {shape} of {len(content)} objects")
+        super().__setstate__((version, shape, kind.plain, fortran, content))
+
+
+def _empty_array(*_: Any) -> _Array:
+    return _Array(0, np.int8)
+
+
+_make_scalar = np.float64(0).__reduce__()[0]
+
+
+def _scalar(kind: _Kind, content: bytes) -> Any:
+    return _make_scalar(kind.plain, content)
+
+
+# What NumPy itself writes for arrays, numbers and their types, under its old and its new name. What
+# these names mean there does more than is needed, and than is safe with what a file asks of it.
 _ADMITTED: dict[tuple[str, str], Any] = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("_codecs", "encode"): _latin1_bytes,
+    ("numpy", "ndarray"): "ndarray",  # an argument of `_reconstruct`
+    ("numpy", "dtype"): _Kind,
+    ("_codecs", "encode"): _latin1_bytes,  # old pickles hold bytes as text
     **{
         (f"{module}.multiarray", name): function
         for module in ("numpy.core", "numpy._core")
-        for name, function in (
-            ("_reconstruct", np.empty(0).__reduce__()[0]),
-            ("scalar", np.float64(0).__reduce__()[0]),
-        )
+        for name, function in (("_reconstruct", _empty_array), ("scalar", _scalar))
     },
 }
 

@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -23,11 +24,13 @@ CONTENT = {
 class Attack:
     """Pickled as a call of os.system, as hostile files do."""
 
+    state = None
+
     def __init__(self, call, *arguments):
         self.call, self.arguments = call, arguments
 
     def __reduce__(self):
-        return self.call, self.arguments
+        return self.call, self.arguments, self.state
 
 
 def write_objects(path, payload: bytes) -> None:
@@ -97,6 +100,66 @@ def test_even_numpy_functions_that_load_files_are_refused(tmp_path):
     write_objects(tmp_path / "a.npz", pickle.dumps(Attack(np.load, "x.npy"), protocol=2))
     with pytest.raises(DataError, match=r"asks for numpy\..*load"):
         load_npz(tmp_path / "a.npz")
+
+
+def of_numpy(name):
+    """One of the functions by which NumPy unpickles what it wrote."""
+    return {"array": np.empty(0), "scalar": np.float64(0)}[name].__reduce__()[0]
+
+
+# A type of objects that says of itself that it holds none, so that bytes pass for addresses.
+BLIND = Attack(np.dtype, "O8", False, True)
+BLIND.state = (3, "|", None, None, None, -1, -1, 0)
+
+
+def array(shape, kind, content):
+    """Pickled as an array with that state."""
+    attack = Attack(of_numpy("array"), np.ndarray, (0,), b"b")
+    attack.state = (1, shape, kind, False, content)
+    return attack
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        array((6, 17, 3), BLIND, b"A" * 8 * 306),
+        array((6, 17, 3), np.dtype("O"), [1.0]),  # NumPy reads on behind the list
+        array((-1, -1), np.dtype("O"), [1.0]),
+        array((-2, -4), np.dtype("f8"), b"A" * 64),
+        array((2, 2), np.dtype("f8"), b"A" * 24),
+        array((2,), np.dtype([("a", "O")]), b"A" * 16),
+        Attack(of_numpy("scalar"), BLIND, b"A" * 8),
+        Attack(np.ndarray, (6, 17, 3), BLIND, b"A" * 8 * 306),
+        Attack(np.ndarray, (6, 17, 3), BLIND),
+    ],
+)
+def test_bytes_of_a_file_never_pass_for_addresses_in_memory(tmp_path, attack):
+    """In a process of its own, which without these checks the attacks bring down."""
+    whole = np.empty((), object)
+    whole[()] = {"S1": {"Walking 1": attack}}
+    write_objects(tmp_path / "a.npz", pickle.dumps(whole))
+    code = (
+        "import sys\n"
+        "from stsp_model.data.npz import load_npz\n"
+        "try:\n"
+        "    print(load_npz(sys.argv[1])['data'])\n"
+        "except ValueError as error:\n"
+        "    print('told:', error)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "a.npz")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("told: ")
+
+
+@pytest.mark.parametrize("kind", [">f8", "<i2", "U3", "S3", "?", "c16"])
+def test_arrays_of_all_kinds_of_numbers_and_text_come_back(tmp_path, kind):
+    values = np.array([[0, 1, 2], [1, 0, 1]]).astype(kind)
+    np.savez(tmp_path / "a.npz", data={"a": values, "turned": values.T, "one": values[0, 1]})
+    read = load_npz(tmp_path / "a.npz")["data"]
+    for name, expected in (("a", values), ("turned", values.T), ("one", values[0, 1])):
+        np.testing.assert_array_equal(read[name], expected)
+        assert read[name].dtype.kind == expected.dtype.kind
 
 
 def test_text_is_decoded_as_latin1_alone(tmp_path):

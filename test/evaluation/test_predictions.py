@@ -1,6 +1,7 @@
 """The file of predictions comes back as it was, and anything else is refused in a sentence."""
 
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -110,6 +111,22 @@ def test_missing_damaged_and_other_files_are_refused(tmp_path):
     for name in ("cut.npz", "array.npy", "empty.npz"):
         with pytest.raises(DataError, match="cannot be read as an"):
             load_predictions(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000000,)}",
+        b"{'descr': '<f8', 'fortran_order': False, 'shape': (1%s,)}" % (b"0" * 30),
+        b"{'descr': '<f8' 'fortran",
+    ],
+)
+def test_arrays_that_say_absurd_things_of_themselves_are_refused(tmp_path, header):
+    with zipfile.ZipFile(tmp_path / "p.npz", "w") as archive:
+        size = len(header).to_bytes(2, "little")
+        archive.writestr("joints.npy", b"\x93NUMPY\x01\x00" + size + header)
+    with pytest.raises(DataError, match="cannot be read as an"):
+        load_predictions(tmp_path / "p.npz")
 
 
 def test_what_cannot_be_saved_is_refused(tmp_path):

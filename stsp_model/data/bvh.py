@@ -15,7 +15,7 @@ import numpy.typing as npt
 from torch.utils.data import Dataset
 
 from stsp_model.data.bvh_file import CENTIMETRE, Capture, bvh_texts, parse_bvh, read_bvh
-from stsp_model.data.errors import DataError
+from stsp_model.data.errors import DataError, NothingOfSplitError
 from stsp_model.data.samples import Y_UP, FloatArray, Motion
 from stsp_model.data.splits import check_split, cmu_split
 from stsp_model.skeleton import CMU_BVH, Source, map_joints
@@ -51,7 +51,8 @@ def plausible_spans(joints: npt.ArrayLike, fps: float) -> list[tuple[int, int]]:
         fps: frames a second.
 
     Returns:
-        Spans of at least half a second, clear of the faults between them by 0.05 s.
+        Spans of at least half a second, clear of the faults between them by 0.05 s; a shorter
+        motion as a whole, if it has two frames or more.
     """
     joints = np.asarray(joints, dtype=np.float64)
     pelvis = joints[:, :1]
@@ -63,7 +64,7 @@ def plausible_spans(joints: npt.ArrayLike, fps: float) -> list[tuple[int, int]]:
     for fault in faults:  # between the frames `fault` and `fault` + 1
         usable[max(0, fault + 1 - margin) : fault + 1 + margin] = False
     edges = np.flatnonzero(np.diff(np.concatenate([[False], usable, [False]])))
-    shortest = min(_SHORTEST * fps, len(joints))
+    shortest = max(min(_SHORTEST * fps, len(joints)), 2)
     return [(int(a), int(b)) for a, b in edges.reshape(-1, 2) if b - a >= shortest]
 
 
@@ -94,39 +95,40 @@ class BVHDataset(Dataset[Motion]):
         self.path, self.unit, self.source = Path(path), unit, source
         self._texts: dict[str, str] = {}
         self._spans: list[tuple[str, int, int, bool]] = []
-        for name, text in bvh_texts(path):
-            if split not in (None, cmu_split(Path(name).name)):
+        for file, text in bvh_texts(path):
+            if split not in (None, cmu_split(Path(file).stem)):
                 continue
-            capture = parse_bvh(text, name, unit)
+            capture = parse_bvh(text, file, unit)
             spans = plausible_spans(capture_joints(capture, source), capture.fps)
             frames = len(capture.positions)
-            self._spans += [(name, a, b, (a, b) == (0, frames)) for a, b in spans]
+            self._spans += [(file, a, b, (a, b) == (0, frames)) for a, b in spans]
             if spans and self.path.is_file():
-                self._texts[name] = text
+                self._texts[file] = text
         if not self._spans:
-            raise DataError(f"{path} holds no plausible motion for split {split!r}")
+            raise NothingOfSplitError(f"{path} holds no plausible motion for split {split!r}")
 
     def __len__(self) -> int:
         return len(self._spans)
 
     def clip(self, index: int) -> str:
-        """The name of the clip that item `index` is from."""
-        return self._spans[index][0]
+        """The name of the clip that item `index` is from: its path within, without .bvh."""
+        return Path(self._spans[index][0]).with_suffix("").as_posix()
 
     def capture(self, index: int) -> Capture:
         """All bones of item `index`, in the frames of its span."""
-        name, start, stop, _ = self._spans[index]
-        if name in self._texts:
-            whole = parse_bvh(self._texts[name], name, self.unit)
+        file, start, stop, _ = self._spans[index]
+        if file in self._texts:
+            whole = parse_bvh(self._texts[file], file, self.unit)
         else:
-            whole = read_bvh(self.path / f"{name}.bvh", self.unit)
+            whole = read_bvh(self.path / file, self.unit)
         return replace(
             whole, rotations=whole.rotations[start:stop], positions=whole.positions[start:stop]
         )
 
     def __getitem__(self, index: int) -> Motion:
-        name, start, stop, whole = self._spans[index]
+        _, start, stop, whole = self._spans[index]
         capture = self.capture(index)
+        name = self.clip(index)
         clip = Path(name).name
         return Motion(
             joints=capture_joints(capture, self.source),

@@ -17,6 +17,7 @@ CENTIMETRE = 0.01  # m; what the CMU clips are in
 _ARCHIVES = (".tar", ".tar.xz", ".tar.gz", ".tgz", ".tar.bz2")
 # Of the rest pose, m. BVH states no unit; a person of another size was read in the wrong one.
 _PLAUSIBLE_SIZE = (0.4, 3.0)
+_SHORTEST_PERIOD = 1e-4  # s
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,8 +142,11 @@ def parse_bvh(text: str, name: str = "BVH", unit: float = CENTIMETRE) -> Capture
         values = np.array(body[found.end() :].split(), dtype=np.float64)
     except ValueError as error:
         raise DataError(f"{name}: its motion holds something that is no number ({error})") from None
-    if frames < 1 or not 0 < period < 10:
-        raise DataError(f"{name} says {frames} frames, {period} s each; expected some of each")
+    if frames < 1 or not _SHORTEST_PERIOD < period < 10 or not count:
+        raise DataError(
+            f"{name} says {frames} frames of {count} channels, {period} s each; expected some of "
+            "each"
+        )
     if values.size != frames * count:
         raise DataError(
             f"{name} holds {values.size} numbers, expected {frames} frames x {count} channels = "
@@ -195,11 +199,14 @@ def _rest_pose(capture: Capture) -> FloatArray:
 def read_bvh(path: str | Path, unit: float = CENTIMETRE) -> Capture:
     """`parse_bvh` of a file. Raises DataError if it cannot be read."""
     path = Path(path)
+    return parse_bvh(_text(path), path.name, unit)
+
+
+def _text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
-    return parse_bvh(text, path.name, unit)
 
 
 def _is_clip(path: Path) -> bool:
@@ -208,7 +215,7 @@ def _is_clip(path: Path) -> bool:
 
 
 def bvh_texts(path: str | Path) -> Iterator[tuple[str, str]]:
-    """Names (path within, without .bvh) and texts of the clips in a file, a folder or an archive.
+    """Paths within and texts of the clips in a file, a folder or an archive.
 
     One clip is held at a time; archives, compressed or not, are read as a stream and never
     unpacked to disk. A folder is gone through in order of names.
@@ -221,11 +228,13 @@ def bvh_texts(path: str | Path) -> Iterator[tuple[str, str]]:
         raise DataError(f"{path} does not exist; expected a .bvh file, a folder or an archive")
     count = 0
     if path.is_dir() or path.suffix.lower() == ".bvh":
-        files = [path] if path.is_file() else sorted(filter(_is_clip, path.rglob("*")))
+        files = [path]
+        if path.is_dir():
+            files = sorted(f for f in path.rglob("*") if _is_clip(f) and not f.is_dir())
         count = len(files)
         for file in files:
             within = file.relative_to(path) if path.is_dir() else Path(file.name)
-            yield within.with_suffix("").as_posix(), file.read_text("utf-8", "replace")
+            yield within.as_posix(), _text(file)
     elif path.name.lower().endswith(_ARCHIVES):
         try:
             with tarfile.open(path, "r|*") as archive:
@@ -233,8 +242,7 @@ def bvh_texts(path: str | Path) -> Iterator[tuple[str, str]]:
                     stream = archive.extractfile(member) if member.isfile() else None
                     if stream is not None and _is_clip(Path(member.name)):
                         count += 1
-                        within = Path(member.name).with_suffix("")
-                        yield within.as_posix(), stream.read().decode("utf-8", "replace")
+                        yield Path(member.name).as_posix(), stream.read().decode("utf-8", "replace")
         except (tarfile.TarError, EOFError, OSError, ValueError) as error:
             if isinstance(error, DataError):
                 raise

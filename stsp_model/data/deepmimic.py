@@ -16,7 +16,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from stsp_model.data.bvh_file import Capture
-from stsp_model.data.errors import DataError
+from stsp_model.data.errors import DataError, NothingOfSplitError
 from stsp_model.data.rotations import rotation_matrix
 from stsp_model.data.samples import Y_UP, FloatArray, Motion
 from stsp_model.data.splits import check_split, deepmimic_split
@@ -153,7 +153,7 @@ class DeepMimicDataset(Dataset[Motion]):
             if file.name != CHARACTER_FILE and split in (None, deepmimic_split(_action(file)))
         ]
         if not self.files:
-            raise DataError(f"{path} holds no clip {_PREFIX}*.txt for split {split!r}")
+            raise NothingOfSplitError(f"{path} holds no clip {_PREFIX}*.txt for split {split!r}")
 
     def __len__(self) -> int:
         return len(self.files)

@@ -17,7 +17,7 @@ import numpy as np
 from stsp_model.data.bvh import BVHDataset
 from stsp_model.data.bvh_file import Capture
 from stsp_model.data.deepmimic import CHARACTER_FILE, DeepMimicDataset
-from stsp_model.data.errors import DataError
+from stsp_model.data.errors import DataError, NothingOfSplitError
 from stsp_model.data.shards import RenderedClip
 from stsp_model.skeleton import INDEX
 from stsp_model.synth import retarget
@@ -105,7 +105,7 @@ def open_takes(paths: Sequence[str | Path], split: str) -> list[Take]:
         paths: BVH files, folders and archives, and folders of DeepMimic's clips.
 
     Raises:
-        DataError: if a path is neither, or no motion is left.
+        DataError: if a path is neither, or damaged, or no motion is left.
     """
     takes: list[Take] = []
     reasons = []
@@ -119,7 +119,7 @@ def open_takes(paths: Sequence[str | Path], split: str) -> list[Take]:
             raise DataError(f"motion capture {path} does not exist")
         try:
             dataset = kind(path, split)
-        except DataError as error:  # one of several sources may hold nothing of a split
+        except NothingOfSplitError as error:  # one of several sources may hold nothing of a split
             reasons.append(str(error))
             continue
         takes += [

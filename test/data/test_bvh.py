@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import tarfile
 
 import numpy as np
@@ -14,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from stsp_model.data.bvh import MAX_JOINT_SPEED, BVHDataset, capture_joints, plausible_spans
 from stsp_model.data.bvh_file import bvh_texts, parse_bvh, read_bvh
-from stsp_model.data.errors import DataError
+from stsp_model.data.errors import DataError, NothingOfSplitError
 from stsp_model.skeleton import BONES, CMU_BVH, INDEX, JOINTS
 
 # Rest places (cm, Y up) of the joints that make up ours, each hung from the hip by one offset.
@@ -118,6 +119,11 @@ def test_our_joints_come_from_theirs_by_name():
         (ARM + "10 20 30 90 0 0 -90 0 nan", "not finite"),
         (ARM.replace("Frames:", "Frame:") + "1", "not followed by Frames"),
         (ARM.replace("0.02", "0") + "1", "0.0 s each"),
+        (ARM.replace("0.02", "1e-320") + "0 " * 9, "1e-320 s each"),
+        (
+            re.sub("CHANNELS .*", "CHANNELS 0", ARM).replace(" 1\n", " 999999999999\n"),
+            "999999999999 frames of 0 channels",
+        ),
         (ARM.replace("OFFSET 0 100", "OFFSET 0 10000") + "0 " * 9, "measures 100 m; the commands"),
     ],
 )
@@ -195,7 +201,29 @@ def test_clips_are_known_by_their_suffix_in_any_case(tmp_path):
     with tarfile.open(tmp_path / "clips.tar", "w") as archive:
         archive.add(folder, arcname=".")
     for path in (folder, tmp_path / "clips.tar"):
-        assert [name for name, _ in bvh_texts(path)] == ["02_01"]
+        data = BVHDataset(path)
+        assert [data.clip(i) for i in range(len(data))] == ["02_01"]
+        assert data[0].name == data[0].action == "02_01"
+
+
+def test_a_file_that_cannot_be_read_is_named_and_a_folder_called_as_a_clip_gone_through(tmp_path):
+    (tmp_path / "a.bvh").mkdir()
+    (tmp_path / "a.bvh" / "02_01.bvh").write_text(body(still(40)))
+    data = BVHDataset(tmp_path)
+    assert [data.clip(i) for i in range(len(data))] == ["a.bvh/02_01"]
+    assert len(data[0].stamps) == 40
+    (tmp_path / "b.bvh").symlink_to("nowhere")
+    with pytest.raises(DataError, match=r"b\.bvh cannot be read: No such file"):
+        BVHDataset(tmp_path)
+
+
+def test_a_single_frame_is_no_motion_and_two_are(tmp_path):
+    (tmp_path / "02_01.bvh").write_text(body(still(1)))
+    with pytest.raises(NothingOfSplitError, match="no plausible motion"):
+        BVHDataset(tmp_path)
+    (tmp_path / "02_02.bvh").write_text(body(still(2)))
+    data = BVHDataset(tmp_path)
+    assert [data[i].name for i in range(len(data))] == ["02_02"]
 
 
 def test_wrong_paths_are_told(tmp_path):

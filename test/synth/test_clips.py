@@ -164,6 +164,14 @@ def test_settings_out_of_range_are_told(change, told):
         ClipSettings(**{"seed": 0, "split": "train", **change})
 
 
+def test_motion_capture_that_is_damaged_is_told_though_there_is_more(mocap, tmp_path):
+    whole = (mocap / "01_01.bvh").read_text()
+    (tmp_path / "01_02.bvh").write_text(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"01_02\.bvh holds .* numbers, expected"):
+        open_takes([mocap, tmp_path], "train")
+    assert {take.name for take in open_takes([mocap, tmp_path], "validation")} == {"02_04"}
+
+
 def test_motion_capture_that_is_not_there_is_told(tmp_path, mocap):
     with pytest.raises(DataError, match="does not exist"):
         open_takes([tmp_path / "nowhere"], "train")

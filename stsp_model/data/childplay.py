@@ -70,22 +70,25 @@ class Clip:
     def heads(self) -> dict[int, tuple[Head, ...]]:
         """Heads by frame number, which counts from 0. Raises DataError for another file."""
         heads: dict[int, list[Head]] = {}
-        with self.annotations.open(newline="", encoding="utf-8") as file:
-            rows = csv.DictReader(file)
-            lacking = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
-            if lacking:
-                raise DataError(
-                    f"{self.annotations} lacks the columns {', '.join(lacking)}; expected "
-                    f"{' '.join(COLUMNS)}"
-                )
-            for row in rows:
-                try:
-                    number, head = _head(row)
-                except (TypeError, ValueError) as error:
+        try:
+            with self.annotations.open(newline="", encoding="utf-8") as file:
+                rows = csv.DictReader(file)
+                lacking = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
+                if lacking:
                     raise DataError(
-                        f"{self.annotations}, line {rows.line_num}: {error}; is it cut off?"
-                    ) from None
-                heads.setdefault(number, []).append(head)
+                        f"{self.annotations} lacks the columns {', '.join(lacking)}; expected "
+                        f"{' '.join(COLUMNS)}"
+                    )
+                for row in rows:
+                    try:
+                        number, head = _head(row)
+                    except (TypeError, ValueError, OverflowError) as error:
+                        raise DataError(
+                            f"{self.annotations}, line {rows.line_num}: {error}; is it cut off?"
+                        ) from None
+                    heads.setdefault(number, []).append(head)
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise DataError(f"{self.annotations} cannot be read as a CSV file: {error}") from None
         return {number: tuple(found) for number, found in heads.items()}
 
     def frames(self) -> Iterator[tuple[Frame, tuple[Head, ...]]]:
@@ -96,7 +99,7 @@ class Clip:
 
 def _head(row: dict[str, str]) -> tuple[int, Head]:
     x, y, width, height = (float(row[f"bbox_{name}"]) for name in ("x", "y", "width", "height"))
-    flag = row["is_child"].strip().lower()
+    flag = str(row["is_child"]).strip().lower()  # None in a line that is cut off
     if flag not in _TRUE + _FALSE:
         raise ValueError(f"is_child is {row['is_child']!r}, expected 0 or 1")
     seen = row["gaze_class"] == "inside_visible"

@@ -29,7 +29,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is no whole JSON file ({error}); is it half a download?") from None
     lacking = {"images", "annotations", "categories"}
     lacking -= set(content if isinstance(content, dict) else ())
@@ -72,6 +72,17 @@ class COCOKeypoints(Dataset[ImagePose]):
         path = Path(path)
         content = _read_json(path)
         self.folder = _find_images(path) if images is None else Path(images)
+        try:
+            self._take(content, path)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(
+                f"{path} is not laid out as COCO's person_keypoints_*.json are ({error!r})"
+            ) from None
+
+    def _take(self, content: dict[str, Any], path: Path) -> None:
+        """Keep what is needed of a file's content; any error says that it is made otherwise."""
         orders = {
             category["id"]: tuple(category["keypoints"])
             for category in content["categories"]
@@ -102,16 +113,17 @@ class COCOKeypoints(Dataset[ImagePose]):
         # Arrays, since the file's dictionaries take ten times the room in every worker.
         self._keypoints = np.array([person["keypoints"] for person in people], np.float32)
         self._keypoints = self._keypoints.reshape(-1, _POINTS, 3)
-        self._boxes = np.array([person.get("bbox", [np.nan] * 4) for person in people], np.float32)
+        boxes = [person.get("bbox") or [np.nan] * 4 for person in people]
+        self._boxes = np.array(boxes, np.float32).reshape(-1, 4)
         self._images = [person["image_id"] for person in people]
-        self._everybody: dict[Any, list[list[float]]] = {image: [] for image in self._images}
-        self._crowds: dict[Any, list[list[float]]] = {}
+        everybody: dict[Any, list[list[float]]] = {image: [] for image in self._images}
+        crowds: dict[Any, list[list[float]]] = {image: [] for image in self._images}
         for person in content["annotations"]:
             image = person["image_id"]
-            if person.get("bbox") and image in self._everybody:
-                crowd = person.get("iscrowd")
-                boxes = self._crowds.setdefault(image, []) if crowd else self._everybody[image]
-                boxes.append(person["bbox"])
+            if person.get("bbox") and image in everybody:
+                (crowds if person.get("iscrowd") else everybody)[image].append(person["bbox"])
+        self._everybody = {image: _corners(found) for image, found in everybody.items()}
+        self._crowds = {image: _corners(found) for image, found in crowds.items()}
         self._names = [f"{person['image_id']}#{person['id']}" for person in people]
         files = {
             image["id"]: (image["file_name"], image["width"], image["height"])
@@ -130,11 +142,11 @@ class COCOKeypoints(Dataset[ImagePose]):
 
     def boxes(self, index: int) -> FloatArray:
         """(P, 4) x0 y0 x1 y1 px of everybody in the image of item `index`; crowds are left out."""
-        return _corners(self._everybody[self._images[index]])
+        return self._everybody[self._images[index]]
 
     def crowds(self, index: int) -> FloatArray:
         """(P, 4) x0 y0 x1 y1 px of the crowds there: people whom nobody has told apart."""
-        return _corners(self._crowds.get(self._images[index], []))
+        return self._crowds[self._images[index]]
 
     def __getitem__(self, index: int) -> ImagePose:
         name, width, height = self._files[index]

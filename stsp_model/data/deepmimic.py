@@ -48,7 +48,7 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{path} does not exist") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is no whole JSON file ({error}); is it half a download?") from None
 
 
@@ -58,8 +58,8 @@ def read_character(path: str | Path) -> Character:
     try:
         joints = content["Skeleton"]["Joints"]
         character = Character(
-            tuple(joint["Name"] for joint in joints),
-            tuple(joint["Type"] for joint in joints),
+            tuple(str(joint["Name"]) for joint in joints),
+            tuple(str(joint["Type"]) for joint in joints),
             tuple(int(joint["Parent"]) for joint in joints),
             tuple(
                 (float(joint["AttachX"]), float(joint["AttachY"]), float(joint["AttachZ"]))
@@ -95,18 +95,21 @@ def _forward_kinematics(
     Quaternions are w x y z; a revolute joint turns about its z axis, radians.
     """
     content = _read_json(Path(path))
-    frames = content.get("Frames") if isinstance(content, dict) else None
-    lengths = {len(frame) for frame in frames} if frames else set()
-    if lengths != {character.frame_length}:
+    try:
+        values = np.array(content["Frames"], dtype=np.float64)
+    except (KeyError, TypeError, ValueError):
+        raise DataError(f"{path} has no `Frames` of numbers, each as long as the first") from None
+    if values.ndim != 2 or values.shape[1] != character.frame_length:
         raise DataError(
-            f"{path} has frames of {sorted(lengths) or 'no'} numbers, expected "
+            f"{path} has frames of {list(values.shape[1:])} numbers, expected "
             f"{character.frame_length} as the character has"
         )
-    values = np.array(frames, dtype=np.float64)
     if not np.isfinite(values).all():
         raise DataError(f"{path} holds values that are not finite")
     # A frame's duration is the time to the next.
     stamps = np.concatenate([[0.0], np.cumsum(values[:-1, 0])])
+    if (np.diff(stamps) <= 0).any():
+        raise DataError(f"{path} has frames without duration before its last")
 
     positions = np.empty((len(values), len(character.names), 3))
     rotations = np.empty((len(values), len(character.names), 3, 3))
@@ -125,6 +128,8 @@ def _forward_kinematics(
         positions[:, joint] = positions[:, parent] + rotations[:, parent] @ np.array(
             character.offsets[joint]
         )
+    if not np.isfinite(positions).all():
+        raise DataError(f"{path} has rotations of no length, or its character offsets of no number")
     return stamps, rotations, positions
 
 
@@ -166,7 +171,7 @@ class DeepMimicDataset(Dataset[Motion]):
         """All bones of item `index`; its frames are taken as evenly spaced."""
         character = self.character
         stamps, rotations, positions = _forward_kinematics(self.files[index], character)
-        if len(stamps) < 2 or stamps[-1] <= 0:
+        if len(stamps) < 2:
             raise DataError(f"{self.files[index]} is too short to move")
         fps = float((len(stamps) - 1) / stamps[-1])
         offsets = np.array(character.offsets)
@@ -175,8 +180,6 @@ class DeepMimicDataset(Dataset[Motion]):
     def __getitem__(self, index: int) -> Motion:
         file = self.files[index]
         stamps, positions = read_motion(file, self.character)
-        if (np.diff(stamps) <= 0).any():
-            raise DataError(f"{file} has frames without duration before its last")
         points = [self.character.names.index(name) for name in DEEPMIMIC.points]
         return Motion(
             joints=map_joints(positions[:, points], DEEPMIMIC)[0],

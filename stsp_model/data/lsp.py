@@ -38,7 +38,10 @@ def _read_mat(path: Path) -> FloatArray:
         raise DataError(f"{path} cannot be read as a MATLAB file: {error}") from None
     if "joints" not in content:
         raise DataError(f"{path} has no variable `joints`, as LSP's joints.mat does")
-    return np.asarray(content["joints"], dtype=np.float64)
+    try:
+        return np.asarray(content["joints"], dtype=np.float64)
+    except (TypeError, ValueError):
+        raise DataError(f"{path}: `joints` holds something that is no number") from None
 
 
 class LSPDataset(Dataset[ImagePose]):

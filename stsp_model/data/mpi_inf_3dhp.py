@@ -76,7 +76,7 @@ class MPIINF3DHP(Dataset[Motion]):
                 "sequences"
             )
         self._takes: list[tuple[str, str, float, dict[str, Any]]] = []
-        for name, sequence in sequences.items():
+        for name, sequence in zip(map(str, sequences), sequences.values(), strict=True):
             if isinstance(sequence, dict):
                 self._takes.append((name, name, test_fps, sequence))
                 continue
@@ -88,9 +88,16 @@ class MPIINF3DHP(Dataset[Motion]):
                     f"{path}: sequence {name} is a {type(sequence).__name__}, expected [cameras, "
                     "frames a second] or a dictionary"
                 ) from None
-        for _, name, _, take in self._takes:
-            _check_take(path, name, take)
-        some = [self._joints(take)[::50] for *_, take in self._takes]
+        if not self._takes:
+            raise DataError(f"{path} has no camera in any of its sequences")
+        try:
+            for _, name, fps, take in self._takes:
+                _check_take(path, name, fps, take)
+            some = [self._joints(take)[::50] for *_, take in self._takes]
+        except (TypeError, ValueError) as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(f"{path} holds arrays that are none of numbers ({error})") from None
         check_body(np.concatenate(some), str(path))
 
     def __len__(self) -> int:
@@ -126,7 +133,9 @@ def _valid(take: dict[str, Any]) -> BoolArray:
     return np.asarray(take.get("valid", np.ones(frames)), dtype=bool).ravel()
 
 
-def _check_take(path: Path, name: str, take: Any) -> None:
+def _check_take(path: Path, name: str, fps: float, take: Any) -> None:
+    if not 0 < fps < np.inf:
+        raise DataError(f"{path}: {name} has {fps} frames a second, expected more than 0")
     lacking = {"data_2d", "data_3d"} - set(take) if isinstance(take, dict) else {"data_2d"}
     if lacking:
         raise DataError(f"{path}: {name} has no {' and '.join(sorted(lacking))}")

@@ -8,9 +8,11 @@ from stsp_model.data.samples import FloatArray
 
 
 def rotation_matrix(quaternion: FloatArray) -> FloatArray:
-    """(..., 3, 3) of unit quaternions (..., 4) w x y z; they are normalised first."""
+    """(..., 3, 3) of quaternions (..., 4) w x y z, normalised first; NaN of one without length."""
     quaternion = np.asarray(quaternion, dtype=np.float64)
-    w, x, y, z = np.moveaxis(quaternion / np.linalg.norm(quaternion, axis=-1, keepdims=True), -1, 0)
+    with np.errstate(invalid="ignore"):
+        unit = quaternion / np.linalg.norm(quaternion, axis=-1, keepdims=True)
+    w, x, y, z = np.moveaxis(unit, -1, 0)
     rows = [
         [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
         [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],

@@ -43,7 +43,8 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
     image = None
     if encoded:
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-        image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
+        with contextlib.suppress(cv2.error):  # of a size beyond all reason, say
+            image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
     if image is None:
         raise DataError(f"{path} does not decode as an image; it may be cut off")
     return np.asarray(image, np.uint8)

@@ -124,15 +124,22 @@ def _positions(path: Path, expected: tuple[Source, ...]) -> Takes:
     counts = " or ".join(str(len(source.points)) for source in expected)
     for subject, actions in takes.items():
         for action, positions in actions.items():
-            shape = np.shape(positions)
-            source = _BY_COUNT.get(shape[1]) if len(shape) == 3 and shape[2] == 3 else None
+            try:
+                array = np.asarray(positions, dtype=np.float64)
+            except (TypeError, ValueError):
+                raise DataError(f"{path}: take {subject}/{action} is no array of numbers") from None
+            whole = array.ndim == 3 and array.shape[2] == 3 and len(array) > 0
+            source = _BY_COUNT.get(array.shape[1]) if whole else None
             if source not in expected:
                 raise DataError(
-                    f"{path}: take {subject}/{action} has shape {shape}, expected (T, {counts}, 3)"
+                    f"{path}: take {subject}/{action} has shape {array.shape}, expected "
+                    f"(T, {counts}, 3)"
                 )
             assert source is not None
-            actions[action] = map_joints(positions, source)[0].astype(np.float32)
+            actions[action] = map_joints(array, source)[0].astype(np.float32)
     every = [take[::50] for actions in takes.values() for take in actions.values()]
+    if not every:
+        raise DataError(f"{path} holds no take of any subject")
     check_body(np.concatenate(every), str(path))
     return takes
 
@@ -213,7 +220,7 @@ class _StudioTakes(Dataset[Motion]):
             stamps=np.arange(len(joints)) / self._fps,
             name=name,
             subject=subject,
-            action=action.split(" ")[0],
+            action=str(action).split(" ")[0],
             up=up / np.linalg.norm(up),
             camera=lens,
             joints_2d=joints_2d,

@@ -98,9 +98,26 @@ def test_other_columns_are_told(root):
         ((1, 0, 10), r"line 2: .*is it cut off"),
         ((1, 0, "x", 5, 8, 9, "inside_visible", 30, 20, 1), "could not convert"),
         ((1, 0, 10, 5, 8, 9, "inside_visible", 30, 20, 7), "is_child is '7', expected 0 or 1"),
+        ((1, 0, 10, 5, 8, 9, "inside_visible", 30, 20), "is_child is None, .*is it cut off"),
+        (("inf", 0, 10, 5, 8, 9, "inside_visible", 30, 20, 1), "line 2: cannot convert"),
+        (
+            (1, "x" * 200_000, 10, 5, 8, 9, "", 30, 20, 1),
+            "cannot be read as a CSV file: field larger",
+        ),
     ],
 )
 def test_a_damaged_line_is_told(root, row, told):
     write_csv(root, rows=[row])
     with pytest.raises(DataError, match=told):
         _ = ChildPlay(root)[0].heads
+
+
+def test_annotations_that_are_no_text_are_told(root):
+    clip = ChildPlay(root)[0]
+    clip.annotations.write_bytes(b"\x1f\x8b\x08\xff" * 50)
+    with pytest.raises(DataError, match="cannot be read as a CSV file: 'utf-8'"):
+        _ = clip.heads
+    other = ChildPlay(root)[0]
+    other.annotations.unlink()
+    with pytest.raises(DataError, match=r"cannot be read as a CSV file: .*No such file"):
+        _ = other.heads

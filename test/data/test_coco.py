@@ -75,11 +75,14 @@ def test_images_may_lie_elsewhere(tmp_path):
     assert len(COCOKeypoints(path, tmp_path / "pictures")) == 1
 
 
-def test_a_box_that_is_missing_is_drawn_around_the_joints(tmp_path):
-    one = person(1, 7)
-    del one["bbox"]
-    box = COCOKeypoints(write(tmp_path, content([one])))[0].box
-    assert box.tolist() == [10, 5, 26, 21]
+@pytest.mark.parametrize("bbox", ["absent", None, []])
+def test_a_box_that_is_missing_is_drawn_around_the_joints(tmp_path, bbox):
+    one = person(1, 7, bbox=bbox)
+    if bbox == "absent":
+        del one["bbox"]
+    data = COCOKeypoints(write(tmp_path, content([person(2, 8), one])))
+    assert data[1].box.tolist() == [10, 5, 26, 21]
+    assert data.boxes(1).shape == (0, 4)
 
 
 def without_keypoints(document):
@@ -106,9 +109,32 @@ def nobody(document):
     document["annotations"] = []
 
 
+def set_in(part, key, value):
+    """Changes one value of the first image, annotation or category."""
+    return lambda document: document[part][0].update({key: value})
+
+
+def without(part, key):
+    return lambda document: document[part][0].pop(key)
+
+
+def no_list(document):
+    document["annotations"] = None
+
+
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
+        (without("annotations", "id"), r"not laid out as COCO's .* \(KeyError\('id'\)\)"),
+        (without("annotations", "image_id"), "not laid out as COCO's"),
+        (without("annotations", "category_id"), "not laid out as COCO's"),
+        (without("images", "width"), "not laid out as COCO's"),
+        (set_in("images", "file_name", 5), "not laid out as COCO's"),
+        (set_in("annotations", "bbox", [1, 2, 3]), "not laid out as COCO's"),
+        (set_in("annotations", "bbox", ["a", 2, 3, 4]), "not laid out as COCO's"),
+        (set_in("annotations", "keypoints", ["x"] * 51), "not laid out as COCO's"),
+        (set_in("categories", "keypoints", None), "not laid out as COCO's"),
+        (no_list, "not laid out as COCO's"),
         (without_keypoints, r"expected one of person_keypoints_\*.json"),
         (other_keypoints, "has the keypoints right_ankle, .*; expected COCO's nose"),
         (a_missing_image, "annotates image 99, which it does not list"),
@@ -131,6 +157,9 @@ def test_half_a_download_is_told(tmp_path):
         COCOKeypoints(path)
     path.write_text("[{}]")
     with pytest.raises(DataError, match="has no annotations, categories, images"):
+        COCOKeypoints(path)
+    path.write_text("[" * 100_000)
+    with pytest.raises(DataError, match="no whole JSON file"):
         COCOKeypoints(path)
     path.write_text('{"images": [')
     with pytest.raises(DataError, match="no whole JSON file"):

@@ -103,6 +103,9 @@ def test_a_frame_lasts_until_the_next(tmp_path):
     write(tmp_path, {"walk": [frame(0.02), frame(0.0), frame(0.0)]})
     with pytest.raises(DataError, match="frames without duration"):
         DeepMimicDataset(tmp_path)[0]
+    write(tmp_path, {"walk": [frame(0.1), frame(-0.05), frame(0.1), frame(0.0)]})
+    with pytest.raises(DataError, match="frames without duration"):
+        DeepMimicDataset(tmp_path).capture(0)  # as a child performs it
 
 
 def test_the_cartwheel_is_held_out(tmp_path):
@@ -131,6 +134,19 @@ def test_mistakes_are_told(tmp_path):
     write(tmp_path, {"walk": [frame(duration=float("nan"))]})
     with pytest.raises(DataError, match="not finite"):
         DeepMimicDataset(tmp_path)[0]
+    for frames in (5, [1, 2], [["x"] * 44], [frame(), frame()[:-1]], [[[1.0]] * 44], []):
+        write(tmp_path, {"walk": frames})
+        with pytest.raises(DataError, match=r"walk\.txt has (no `Frames`|frames of)"):
+            DeepMimicDataset(tmp_path)[0]
+    (tmp_path / "humanoid3d_walk.txt").write_text("[" * 100_000)
+    with pytest.raises(DataError, match="no whole JSON file"):
+        DeepMimicDataset(tmp_path)[0]
+    write(tmp_path, {"walk": [frame(root=[0.0, 0, 0, 0])]})
+    with pytest.raises(DataError, match=r"walk\.txt has rotations of no length"):
+        DeepMimicDataset(tmp_path)[0]
+    write(tmp_path, {}, joints=[*HUMANOID[:-1], ("left_wrist", 3, 13, (0, -0.25, 0))])
+    with pytest.raises(DataError, match="of types 3, fixed"):
+        DeepMimicDataset(tmp_path)
     write(tmp_path, {}, joints=HUMANOID[:9])
     with pytest.raises(DataError, match="expected the humanoid's, parents first"):
         DeepMimicDataset(tmp_path)

@@ -92,6 +92,9 @@ def test_other_joints_are_told(tmp_path):
     scipy_io.savemat(tmp_path / "joints.mat", {"joints": np.zeros((16, 3, 5))})
     with pytest.raises(DataError, match=r"shape \(16, 3, 5\), expected \(14, 3, N\) of LSPet"):
         LSPDataset(tmp_path)
+    scipy_io.savemat(tmp_path / "joints.mat", {"joints": "none"})
+    with pytest.raises(DataError, match="`joints` holds something that is no number"):
+        LSPDataset(tmp_path)
     scipy_io.savemat(tmp_path / "joints.mat", {"positions": np.zeros((14, 3, 5))})
     with pytest.raises(DataError, match="no variable `joints`"):
         LSPDataset(tmp_path)

@@ -118,6 +118,11 @@ def test_other_arrays_are_told(tmp_path, changes, told):
         ({"positions_3d": {}}, "holds positions_3d, expected `data`"),
         ({"data": {"TS1": 3}}, r"sequence TS1 is a int, expected \[cameras"),
         ({"data": {"TS1": {"data_3d": np.zeros((6, 17, 3))}}}, "TS1 has no data_2d"),
+        ({"data": {"S1 Seq1": [{"0": take()}, 0]}}, "S1 Seq1/0 has 0.0 frames a second, expected"),
+        ({"data": {"S1 Seq1": [{"0": take()}, np.nan]}}, "has nan frames a second"),
+        ({"data": {"S1 Seq1": [{}, 25]}}, "no camera in any of its sequences"),
+        ({"data": {"TS1": {"data_3d": 1.0, "data_2d": 2.0}}}, "none of numbers"),
+        ({"data": {"TS1": take(data_3d=np.full((6, 17, 3), "x"))}}, "none of numbers"),
     ],
 )
 def test_other_files_are_told(tmp_path, content, told):

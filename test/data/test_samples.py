@@ -116,6 +116,9 @@ def test_an_image_that_is_cut_off_is_named(tmp_path):
     (tmp_path / "b.jpg").write_bytes(b"")
     with pytest.raises(DataError, match=r"b\.jpg does not decode"):
         read_image(tmp_path / "b.jpg")
+    (tmp_path / "e.ppm").write_bytes(b"P6 70000 70000 255 ")
+    with pytest.raises(DataError, match=r"e\.ppm does not decode"):
+        read_image(tmp_path / "e.ppm")
     # OpenCV would make up the second half.
     whole = (tmp_path / "a.jpg").read_bytes()
     (tmp_path / "c.jpg").write_bytes(whole[: len(whole) // 2])

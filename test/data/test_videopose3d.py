@@ -176,6 +176,8 @@ def test_detections_of_another_set_are_told(tmp_path):
     [
         (np.zeros((6, 25, 3)), r"shape \(6, 25, 3\), expected \(T, 32 or 17, 3\)"),
         (np.zeros((6, 96)), r"shape \(6, 96\), expected"),
+        (np.zeros((0, 17, 3)), r"shape \(0, 17, 3\), expected"),
+        (np.full((6, 17, 3), "x"), "S1/Walking 1 is no array of numbers"),
         (1000 * walking(), "another unit"),
         (walking()[:, ::-1], "another order"),
     ],
@@ -189,6 +191,8 @@ def test_other_files_are_told(tmp_path):
     keypoints = write_keypoints(tmp_path / "2d.npz", np.zeros((6, 17, 2)), H36M_SYMMETRY)
     with pytest.raises(DataError, match=r"holds positions_2d, metadata, expected `positions_3d`"):
         h36m(keypoints)
+    with pytest.raises(DataError, match="holds no take of any subject"):
+        h36m(write_h36m(tmp_path / "a.npz", actions=()))
     with pytest.raises(DataError, match=r"holds subjects \['S99'\], expected S1, S5"):
         h36m(write_h36m(tmp_path / "a.npz", subjects=("S99",)))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,19 +65,8 @@ class RenderedClip:
     up: FloatArray
 
     def __post_init__(self) -> None:
-        frames, people = len(self.jpegs), len(self.motions)
-        for name, shape in (
-            ("stamps", (frames,)),
-            ("joints_3d", (frames, people, JOINT_COUNT, 3)),
-            ("joints_2d", (frames, people, JOINT_COUNT, 2)),
-            ("visible", (frames, people, JOINT_COUNT)),
-            ("boxes", (frames, people, 4)),
-            ("heights", (people,)),
-            ("up", (frames, 3)),
-        ):
-            found = np.shape(getattr(self, name))
-            if found != shape:
-                raise ValueError(f"{name} has shape {found}, expected {shape}")
+        found = {name: np.shape(getattr(self, name)) for name in _ARRAYS}
+        _check_shapes(found, len(self.jpegs), len(self.motions))
 
     def image(self, frame: int) -> npt.NDArray[np.uint8]:
         """(H, W, 3) uint8 BGR. Raises DataError if the picture is damaged."""
@@ -98,6 +87,20 @@ class RenderedClip:
             camera=self.camera,
             joints_2d=self.joints_2d[:, person],
         )
+
+
+def _check_shapes(found: Mapping[str, Sequence[int]], frames: int, people: int) -> None:
+    for name, shape in (
+        ("stamps", (frames,)),
+        ("joints_3d", (frames, people, JOINT_COUNT, 3)),
+        ("joints_2d", (frames, people, JOINT_COUNT, 2)),
+        ("visible", (frames, people, JOINT_COUNT)),
+        ("boxes", (frames, people, 4)),
+        ("heights", (people,)),
+        ("up", (frames, 3)),
+    ):
+        if tuple(found[name]) != shape:
+            raise ValueError(f"{name} has shape {tuple(found[name])}, expected {shape}")
 
 
 def _decoded(data: bytes, name: str) -> npt.NDArray[np.uint8]:
@@ -162,7 +165,12 @@ class _OpenClip:
             )
             self.name, self.motions = str(facts["name"]), tuple(map(str, facts["motions"]))
             self.ends = self._file.get_tensor("jpeg_ends")
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            shapes = {name: self._file.get_slice(name).get_shape() for name in names}
+            _check_shapes(shapes, len(self.ends), len(self.motions))
+            ends = [0, *self.ends.tolist()]
+            if ends != sorted(ends) or ends[-1:] != shapes["jpegs"]:
+                raise ValueError(f"its pictures end at {ends[1:]} of {shapes['jpegs']} bytes")
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise DataError(f"{path} is no whole clip of `stsp synth` ({error!r})") from None
         self.path = path
 
@@ -178,16 +186,13 @@ class _OpenClip:
 def load_clip(path: str | Path) -> RenderedClip:
     """Read a clip. Raises DataError if the file is none, or cut off."""
     opened = _OpenClip(Path(path))
-    try:
-        return RenderedClip(
-            name=opened.name,
-            motions=opened.motions,
-            camera=opened.camera,
-            jpegs=[opened.jpeg(frame) for frame in range(len(opened.ends))],
-            **{name: opened.array(name) for name in _ARRAYS},
-        )
-    except ValueError as error:
-        raise DataError(f"{path} does not fit together: {error}") from None
+    return RenderedClip(
+        name=opened.name,
+        motions=opened.motions,
+        camera=opened.camera,
+        jpegs=[opened.jpeg(frame) for frame in range(len(opened.ends))],
+        **{name: opened.array(name) for name in _ARRAYS},
+    )
 
 
 def clip_files(folder: str | Path, split: str | None = None) -> list[Path]:
@@ -203,7 +208,7 @@ def clip_files(folder: str | Path, split: str | None = None) -> list[Path]:
     try:
         about = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))
         found = about["split"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise DataError(f"{folder} is no folder of `stsp synth`: it has no {INDEX_FILE}") from None
     if split not in (None, found):
         raise DataError(f"{folder} holds the split {found!r}, not {split!r}")

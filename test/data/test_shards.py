@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import pytest
 from people import standing
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 from stsp_model.camera import Camera
 from stsp_model.data.errors import DataError
@@ -124,6 +126,28 @@ def test_a_file_cut_off_is_told(folder, keep):
     file.write_bytes(file.read_bytes()[:keep])
     with pytest.raises(DataError, match="no whole clip"):
         load_clip(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "told"),
+    [
+        ("jpeg_ends", lambda ends: ends + 1_000_000, "its pictures end at"),
+        ("jpeg_ends", lambda ends: ends[::-1].copy(), "its pictures end at"),
+        ("jpeg_ends", lambda ends: -ends, "its pictures end at"),
+        ("jpeg_ends", lambda ends: ends[:1], r"stamps has shape \(3,\), expected \(1,\)"),
+        ("joints_2d", lambda joints: joints[:1], r"joints_2d has shape \(1, 2, 17, 2\), expected"),
+        ("visible", lambda visible: visible.ravel(), r"visible has shape \(102,\), expected"),
+    ],
+)
+def test_arrays_that_do_not_fit_together_are_told(folder, name, change, told):
+    file = folder / "000001.safetensors"
+    arrays = load_file(file)
+    with safe_open(file, framework="numpy") as opened:
+        about = opened.metadata()
+    save_file({**arrays, name: change(arrays[name])}, file, about)
+    for read in (load_clip, lambda file: ShardPeople(file.parent)):
+        with pytest.raises(DataError, match=f"000001.safetensors is no whole clip .*{told}"):
+            read(file)
 
 
 def test_a_damaged_picture_is_told(tmp_path):

@@ -247,13 +247,17 @@ def test_doubled_truth_counts_once_in_order_and_without_those_who_left(tmp_path)
     with BagReader(tmp_path / "whole") as reader, BagWriter(tmp_path / "bag") as bag:
         bag.add_topic(TRUTH_TOPIC, SKELETONS_TYPE)
         messages = [reader.decode(record) for record in reader.records([TRUTH_TOPIC])]
-        for message in [*reversed(messages[:-1]), *messages[:2]]:
+        for message in reversed(messages[:-1]):
+            bag.write_message(TRUTH_TOPIC, 1, message)
+        for message in messages[:2]:
+            message.skeletons[0].joints_2d[0].u = 7.0
             bag.write_message(TRUTH_TOPIC, 1, message)
         gone = messages[-1].skeletons[0]
         gone.tracking_state, gone.height = int(TrackingState.TERMINATE), np.nan
         bag.write_message(TRUTH_TOPIC, 1, messages[-1])
     (person,) = video.bag_people(tmp_path / "bag")
     np.testing.assert_allclose(person.stamps, 1 + np.arange(T - 1) / 30, atol=1e-9)
+    assert (person.joints_2d[:, 0, 0] == 7).tolist() == [True, True, False, False]  # the last ones
     assert person.height == pytest.approx(1.2)
 
 

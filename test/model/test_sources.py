@@ -163,6 +163,63 @@ def test_a_videos_stamps_follow_its_rate_and_are_never_zero(video: Path) -> None
         assert abs(int(frame.image[12, 16, 0]) - value) < 6
 
 
+def paced(video: Path, steps: Sequence[tuple[int, int]]) -> None:
+    """Change how long the frames of an MP4 file take: runs of (frames, ticks of its clock).
+
+    In all they must take as long as before.
+    """
+    data = bytearray(video.read_bytes())
+    table = data.index(b"stts") + 4
+    entries = b"".join(n.to_bytes(4, "big") + ticks.to_bytes(4, "big") for n, ticks in steps)
+    assert data[table + 4 : table + 8] == b"\0\0\0\1"  # one run; its ends with the file's data
+    assert data.index(b"mdat") < table  # which stays where it is
+    data[table + 4 : table + 16] = len(steps).to_bytes(4, "big") + entries
+    for box in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stts"):
+        at = data.index(box) - 4
+        size = int.from_bytes(data[at : at + 4], "big") + len(entries) - 8
+        data[at : at + 4] = size.to_bytes(4, "big")
+    video.write_bytes(data)
+
+
+def test_a_videos_stamps_are_its_own_where_its_rate_varies(tmp_path: Path) -> None:
+    video = tmp_path / "film.mp4"
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"mp4v"), 25.0, (32, 24))
+    if not writer.isOpened():
+        pytest.skip("this OpenCV cannot write videos")
+    for value in range(6):
+        writer.write(grey(40 * value))
+    writer.release()
+    assert [f.stamp - FIRST_STAMP for f in open_source(video).frames()][1] == 40_000_000
+    ticks = int.from_bytes(video.read_bytes().split(b"stts")[1][12:16], "big")  # of 40 ms
+    paced(video, [(1, ticks), (1, ticks // 2), (1, ticks + ticks // 2), (3, ticks)])
+    stamps = [(f.stamp - FIRST_STAMP) // 1_000_000 for f in open_source(video).frames()]
+    assert stamps == [0, 40, 60, 120, 160, 200]
+
+
+def test_where_a_videos_own_times_stand_still_its_rate_counts(
+    video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter([0.0, 0.0, 100.0])
+    whole = cv2.VideoCapture
+
+    class Capture:
+        """Tells times that do not advance, as of containers without an index."""
+
+        def __init__(self, path: str) -> None:
+            self.inner = whole(path)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.inner, name)
+
+        def get(self, what: int) -> float:
+            return next(times) if what == cv2.CAP_PROP_POS_MSEC else self.inner.get(what)
+
+    source = open_source(video)
+    monkeypatch.setattr(cv2, "VideoCapture", Capture)
+    stamps = [frame.stamp - FIRST_STAMP for frame in source.frames()]
+    assert stamps == [0, 40_000_000, 100_000_000]
+
+
 def test_a_video_that_breaks_off_says_how_much_is_missing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

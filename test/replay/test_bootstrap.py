@@ -47,3 +47,14 @@ def test_a_difference_without_noise_has_an_interval_without_width(
     series = np.stack([a, a + offset, np.ones(frames)], axis=1)
     low, high = interval(series, draws(frames, block, 20), block)
     assert (low, high) == pytest.approx((offset, offset), abs=1e-6)
+
+
+def test_draws_in_which_nothing_counts_say_nothing() -> None:
+    """Only five frames in a hundred count, so that many a draw of ten blocks has none of them."""
+    counts = np.zeros(100)
+    counts[40:45] = 1
+    series = np.stack([counts, 3 * counts, counts], axis=1)
+    starts = draws(100, 10, 200)
+    inside = (starts[..., None] + np.arange(10)) % 100
+    assert (counts[inside].sum(axis=(1, 2)) == 0).sum() > 10
+    assert interval(series, starts, 10) == pytest.approx((2, 2), abs=1e-9)

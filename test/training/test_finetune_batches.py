@@ -60,6 +60,19 @@ def test_true_depths_are_those_of_the_scene_by_what_a_half_box_side_measures_the
         assert np.ptp(depths[t]) > 0.1
 
 
+def test_true_depths_stay_within_reason_where_what_is_labelled_tells_no_scale(clip):
+    batch = observed(follow(clip, 0, np.arange(2)), 64)
+    left, right, target = INDEX["left_hip"], INDEX["right_hip"], batch.target.clone()
+    target[..., right, :] = target[..., left, :]  # apart in the picture, and at one place in space
+    only = torch.zeros_like(batch.labelled)
+    only[..., [left, right]] = True
+    depths = true_depths(batch._replace(target=target, labelled=only))
+    free = true_depths(batch)
+    assert (depths.abs().amax(dim=-1) == 4).all()
+    others = [j for j in range(17) if j not in (0, left, right) and free[..., j].abs().min() > 0.1]
+    assert torch.equal(depths[..., others], 4 * free[..., others].sign())
+
+
 def test_the_first_frame_has_no_previous_one(clip):
     batch = observed(follow(clip, 0, np.arange(4)), 64)
     assert not batch.saliency[0, 0].any()

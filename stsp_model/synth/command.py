@@ -51,7 +51,9 @@ def run(options: argparse.Namespace) -> int:
         job = Job(options.out, tuple(options.mocap), settings, options.format, options.backgrounds)
         clips = options.clips
         if clips is None:
-            clips = max(1, -(-options.frames // frames))
+            if options.frames < 1:
+                raise ValueError(f"frames is {options.frames}, expected at least 1")
+            clips = -(-options.frames // frames)
         start = time.monotonic()
         tally = render_set(job, clips, options.workers)
     except (DataError, ValueError, ImportError, RuntimeError, OSError) as error:

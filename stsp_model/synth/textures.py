@@ -141,12 +141,15 @@ def picture_wall(file: Path) -> ImageArray:
     """A picture beside its mirror image, so that its edges meet; linear RGB, at most 384 rows.
 
     Raises:
-        ValueError: if it cannot be decoded.
+        ValueError: if it cannot be decoded, or is too narrow to be made smaller.
     """
-    picture = cv2.imread(str(file), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise ValueError(f"background {file} cannot be decoded")
-    scale = min(1.0, 384 / picture.shape[0])
-    picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    try:
+        picture = cv2.imread(str(file), cv2.IMREAD_COLOR)
+        if picture is None:
+            raise ValueError(f"background {file} cannot be decoded")
+        scale = min(1.0, 384 / picture.shape[0])
+        picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    except cv2.error as error:
+        raise ValueError(f"background {file} is of no size to be used: {error.err}") from None
     both = np.hstack([picture, picture[:, ::-1]])[..., ::-1]
     return ((both / 255.0) ** 2.2).astype(np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import multiprocessing
 import os
@@ -94,8 +95,10 @@ def _claim(job: Job, about: dict[str, Any]) -> None:
     if file.exists():
         try:
             found = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError:
-            raise DataError(f"{file} is damaged; remove {job.out} to render anew") from None
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            raise DataError(f"{file} is damaged; remove {job.out} to render anew")
         # Sets of earlier versions lack the settings that came later, and are as without them.
         plain = {field.name: field.default for field in fields(ClipSettings)}
         other = sorted(key for key in about if found.get(key, plain.get(key)) != about[key])
@@ -109,6 +112,22 @@ def _claim(job: Job, about: dict[str, Any]) -> None:
         raise DataError(f"{job.out} holds other files and no {INDEX_FILE}; choose an empty folder")
     with replacing(file) as index:
         index.write((json.dumps(about, indent=1, sort_keys=True) + "\n").encode())
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Raises DataError if another process renders into the folder: both would write the same files.
+
+    The lock ends with the process that has it, however that comes about.
+    """
+    with (out / INDEX_FILE).open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(
+                f"another process renders into {out}; wait for it, or choose another folder"
+            ) from None
+        yield
 
 
 _WORKER: dict[str, Any] = {}
@@ -185,7 +204,8 @@ def render_set(job: Job, clips: int, workers: int = 2, quiet: bool = False) -> T
         quiet: without a progress bar.
 
     Raises:
-        DataError: if the folder holds something else, or a source lacks what is needed.
+        DataError: if the folder holds something else, another process renders into it, or a
+            source lacks what is needed.
         ValueError: for a number out of range.
         ImportError: without the extra [synth].
         RuntimeError: if a rendering process died.
@@ -199,6 +219,11 @@ def render_set(job: Job, clips: int, workers: int = 2, quiet: bool = False) -> T
     anatomy()
     warp.load_module("stsp_model.synth.kernels", device="cpu")
     _claim(job, _describe(job, takes, pictures))
+    with _alone(job.out):
+        return _render_missing(job, clips, workers, quiet)
+
+
+def _render_missing(job: Job, clips: int, workers: int, quiet: bool) -> Tally:
     missing = [number for number in range(clips) if not job.path(number).exists()]
     kept = clips - len(missing)
     frames = size = 0

@@ -12,7 +12,7 @@ from stsp_model.skeleton import BONES, INDEX, JOINTS
 from stsp_model.synth.clips import ClipSettings, Take, make_clip, open_takes
 from stsp_model.synth.render import project
 from stsp_model.synth.rigs import CMU_RIG
-from stsp_model.synth.textures import picture_files
+from stsp_model.synth.textures import picture_files, picture_wall
 
 TINY = {"width": 64, "height": 64, "frames": 8, "samples": 1}
 
@@ -135,6 +135,17 @@ def test_a_users_pictures_become_walls(takes, tmp_path):
             ((image[..., 0] - image[..., 1] > 60) & (image[..., 2] - image[..., 1] > 60)).mean()
         )
     assert max(seen) > 0.05
+
+
+def test_pictures_that_cannot_be_walls_are_named(tmp_path):
+    (tmp_path / "1.png").write_bytes(b"none")
+    cv2.imwrite(str(tmp_path / "2.png"), np.zeros((2000, 2, 3), np.uint8))
+    absurd = bytearray(cv2.imencode(".bmp", np.zeros((4, 4, 3), np.uint8))[1].tobytes())
+    absurd[18:26] = (200_000).to_bytes(4, "little") * 2  # width and height
+    (tmp_path / "3.bmp").write_bytes(absurd)
+    for name in ("1.png", "2.png", "3.bmp"):
+        with pytest.raises(ValueError, match=f"background .*{name} "):
+            picture_wall(tmp_path / name)
 
 
 @pytest.mark.parametrize("folder", ["", "images"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 import signal
@@ -106,6 +107,21 @@ def test_a_folder_of_something_else_is_left_alone(job, tmp_path):
     assert (tmp_path / "letter.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize("content", ["[]", "3", '{"seed": 7', "[" * 100_000])
+def test_a_damaged_description_is_told(job, tmp_path, content):
+    (tmp_path / INDEX_FILE).write_text(content)
+    with pytest.raises(DataError, match=rf"{INDEX_FILE} is damaged; remove {tmp_path} to render"):
+        render_set(replace(job, out=tmp_path), clips=1, quiet=True)
+
+
+def test_two_processes_do_not_write_the_same_files(job):
+    with (job.out / INDEX_FILE).open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # as another process that renders holds it
+        with pytest.raises(DataError, match=f"another process renders into {job.out}"):
+            render_set(job, clips=3, quiet=True)
+    assert render_set(job, clips=3, quiet=True).kept == 3
+
+
 @pytest.mark.parametrize(("clips", "workers"), [(0, 1), (1, 0)])
 def test_no_clips_or_workers_are_refused(job, clips, workers):
     with pytest.raises(ValueError, match="is 0, expected at least 1"):
@@ -169,6 +185,8 @@ def test_the_command_says_what_is_wrong(mocap, tmp_path, capsys):
     assert "width is 8" in capsys.readouterr().err
     assert main(["synth", out, "--mocap", str(mocap), "--clips", "0"]) == 1
     assert "clips is 0" in capsys.readouterr().err
+    assert main(["synth", out, "--mocap", str(mocap), "--frames", "0"]) == 1
+    assert "frames is 0" in capsys.readouterr().err
     for option in ("mixed", "tumbled"):
         assert main(["synth", out, "--mocap", str(mocap), "--clips", "1", f"--{option}", "2"]) == 1
         assert f"{option} is 2.0" in capsys.readouterr().err

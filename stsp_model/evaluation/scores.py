@@ -232,7 +232,7 @@ def score(takes: Iterable[Take]) -> Score3D:
     ever = np.any([f.found.any(axis=0) for f in framed], axis=0)
     if not ever.any():
         ever = np.any([f.known.any(axis=0) for f in framed], axis=0)
-    framed = [replace(f, known=f.known & ever, found=f.found & ever) for f in framed]
+    framed = [replace(f, known=f.known & ever) for f in framed]
     actions: dict[str, list[_Frames]] = {}
     for f in framed:
         actions.setdefault(f.take.action, []).append(f)

@@ -68,6 +68,11 @@ def test_lag_is_unknown_where_nothing_moves_or_nothing_fits():
     assert np.isnan(lag(np.zeros_like(truth), truth, ALL))
     assert np.isnan(lag(movement(FRAMES - 2 * MAX_LAG), truth, ALL))
     assert np.isnan(lag(truth[:8], truth[:8], ALL[:8]))
+    # Who trembles by millimetres, and who is later than can be told.
+    assert np.isnan(lag(0.01 * truth, 0.01 * truth, ALL))
+    slow = movement(FRAMES / 20)
+    assert np.isnan(lag(movement((FRAMES - MAX_LAG - 3) / 20), slow, ALL))
+    assert lag(movement((FRAMES - MAX_LAG + 3) / 20), slow, ALL) == pytest.approx(12, abs=0.1)
 
 
 def test_lengthening_every_bone_by_a_tenth_is_an_error_of_a_tenth():
@@ -92,3 +97,6 @@ def test_one_breathing_bone_is_its_deviation_shared_by_sixteen():
     joints = np.zeros((4, JOINT_COUNT, 3))
     joints[:, INDEX["left_wrist"], 0] = [0.10, 0.14, 0.10, 0.14]  # deviation 20 mm
     assert bone_length_deviation(joints, ALL[:4]) == pytest.approx(20 / 16)
+    once = ALL[:4].copy()  # a bone that is known once has no deviation
+    once[1:, INDEX["head_top"]] = False
+    assert bone_length_deviation(joints, once) == pytest.approx(20 / 15)

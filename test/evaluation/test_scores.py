@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stsp_model import metrics
 from stsp_model.evaluation.report import text_3d
 from stsp_model.evaluation.scores import MEASURES, Take, score
 from stsp_model.skeleton import INDEX, JOINT_COUNT, JOINTS
@@ -104,6 +105,28 @@ def test_nothing_is_measured_across_a_gap_in_time():
     assert scored.average["mpjve"] == pytest.approx(0, abs=1e-9)
     assert scored.average["acceleration_error"] == pytest.approx(0, abs=1e-9)
     assert scored.frames == 20
+    assert scored.fps == (pytest.approx(30), pytest.approx(30))
+
+
+def test_takes_weigh_by_what_is_measured_of_them():
+    """Accelerations by three frames on end, deviations by their squares, joints where found."""
+    still = np.zeros((11, JOINT_COUNT, 3))
+    jerk = still.copy()
+    jerk[5, INDEX["nose"], 0] = 0.017
+    alone, both = (
+        score([take(jerk, still), *more]).overall for more in ([], [take(still[:5], still[:5])])
+    )
+    assert both["acceleration_error"] == pytest.approx(alone["acceleration_error"] * 9 / 12)
+    assert both["mpjve"] == pytest.approx(alone["mpjve"] * 10 / 14)
+    share = np.sqrt(9 / 12)
+    assert alone["acceleration_std"] == pytest.approx(metrics.acceleration_std(jerk))
+    assert both["acceleration_std"] == pytest.approx(alone["acceleration_std"] * share)
+    assert both["acceleration_std_si"] == pytest.approx(alone["acceleration_std_si"] * share)
+    half = still + offset("nose", 0.017)
+    half[5:] = np.nan
+    whole = still + offset("nose", 0.051)
+    scored = score([take(half, still), take(whole, still)])
+    assert scored.overall["mpjpe"] == pytest.approx((5 * 1 + 11 * 3) / 16)
 
 
 def test_what_was_not_found_is_wrong_in_pck_and_absent_from_mpjpe():

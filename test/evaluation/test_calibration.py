@@ -86,6 +86,10 @@ def test_errors_lie_within_their_deviations_as_often_as_the_normal_distribution_
             assert float(coverage(share, sigma)) == pytest.approx(expected, abs=0.01)
 
 
+def test_an_error_of_just_so_many_deviations_lies_within_them():
+    assert coverage(np.array([1.0, -1.0, 2.0]), [1, 2]).tolist() == [pytest.approx(2 / 3), 1]
+
+
 def test_the_shares_of_a_normal_distribution():
     # From tables.
     assert nominal(1) == pytest.approx(0.682689, abs=1e-6)

@@ -156,6 +156,12 @@ def test_a_last_person_without_a_box_does_not_hold_back_the_batch():
     assert np.isfinite(detect(Marker(), samples).joints[0]).all()
 
 
+def test_who_shows_a_line_of_joints_has_a_box():
+    joints = np.full((JOINT_COUNT, 2), np.nan)
+    joints[[INDEX["left_hip"], INDEX["left_knee"]]] = (70, 60), (70, 100)
+    np.testing.assert_allclose(detect(Marker(), [sample(joints)]).joints[0], [[70, 80]] * 17)
+
+
 def test_the_network_is_left_in_the_modes_it_was_in():
     model = Marker()
     model.inner = torch.nn.BatchNorm2d(1).eval()

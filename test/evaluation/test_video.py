@@ -68,6 +68,7 @@ def estimator(monkeypatch):
 
 def test_a_bag_and_a_rendered_clip_hold_the_same_truth(tmp_path):
     one = clip("000000")
+    one.visible[2, 1, 5] = False
     write_bag(tmp_path / "bags" / "000000", one)
     (from_bag,) = video.bags(tmp_path / "bags")
     (from_clip,) = rendered(tmp_path, one)
@@ -178,6 +179,13 @@ def test_how_people_are_followed_is_counted_by_hand(tmp_path):
         ["poses on nobody, per picture", "0.200"],
         ["ID switches", "5"],
     ]
+
+
+def test_the_nearest_pair_belongs_together_first():
+    place = np.random.default_rng(0).uniform(0, 100, (JOINT_COUNT, 2))
+    found = [place + 20.0, place + 1.0, place + 10.0]
+    assert video.nearest_pairs(found, [place]) == [(1, 0)]
+    assert sorted(video.nearest_pairs(found, [place, place + 19.0])) == [(0, 1), (1, 0)]
 
 
 def with_truth(path, topics, change=None):

@@ -90,6 +90,27 @@ def test_cameras_stand_all_around():
     assert left.max() > 0.15
 
 
+def test_cameras_are_drawn_from_the_ranges_of_the_protocol():
+    """Of somebody so small that no camera has to step back; see docs/evaluation.md."""
+    small = Motion(0.1 * figure()[None], [0], "a", "s", "a", np.array(Z_UP))
+    pelvis = 0.09 - 0.008  # m above the ankles, the lowest joints
+    drawn = []
+    for seed in range(300):
+        view = seen(small, [seed])
+        way, up = view.joints[0, 0], view.up
+        above = pelvis - way @ up
+        away = np.linalg.norm(way - (way @ up) * up)
+        across = 2 * np.degrees(np.arctan(640 / view.camera.K[0, 0]))
+        drawn.append((above, away, across, np.degrees(np.arctan2(up[0], -up[1]))))
+    values = np.array(drawn)
+    limits = np.array([(0.3, 2.0), (2.0, 6.0), (45.0, 90.0)])
+    reach = np.ptp(limits, axis=1)
+    assert (values[:, :3].min(axis=0) >= limits[:, 0] - 1e-9).all()
+    assert (values[:, :3].max(axis=0) <= limits[:, 1] + 1e-9).all()
+    assert (np.ptp(values[:, :3], axis=0) > 0.95 * reach).all()
+    assert values[:, 3].std() == pytest.approx(3.0, rel=0.15)
+
+
 def test_missing_joints_stay_missing_and_unknown_up_is_the_cameras():
     motion = walk()
     joints = motion.joints @ np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]).T  # z up to y down

@@ -26,6 +26,7 @@ from stsp_ros.spinner import Spinner
 _FRAME = "camera_optical_frame"
 _SECOND = 1_000_000_000  # ns
 _READY_TIMEOUT = 180.0  # s; the first import of torch from a slow disk takes a minute
+_SILENCE = 30.0  # s for two diagnostics, of which a node sends one each second
 _QUIET = 0.5  # s without a new skeleton after which none is expected any more
 _QUEUE = 5  # as the player's and most drivers'
 
@@ -78,9 +79,16 @@ class Camera(Node):
         }
 
     def counts(self) -> Message:
-        """What the node's next but one diagnostics say; the next may be on its way already."""
+        """What the node's next but one diagnostics say; the next may be on its way already.
+
+        Raises:
+            TimeoutError: if none come any more.
+        """
         wanted = self._reports + 2
+        until = time.monotonic() + _SILENCE
         while self._reports < wanted:
+            if time.monotonic() > until:
+                raise TimeoutError(f"no diagnostics in {_SILENCE:g} s: the node hangs or has ended")
             time.sleep(0.05)
         return {"values": self._values}
 

@@ -9,6 +9,7 @@ import pytest
 
 from stsp_model import cli
 from stsp_model.bench.child import BenchError
+from stsp_ros import bench_camera
 from stsp_ros.bench import _Pair, _result, _settled
 
 
@@ -84,6 +85,15 @@ def test_a_node_that_does_not_start_is_told_with_its_reason(tmp_path, capsys):
     arguments = ["--model", "nowhere.safetensors", "--out", str(tmp_path / "bench.json")]
     assert cli.main(["bench", "node", *arguments]) == 1
     assert "the node does not start: configure failed: " in capsys.readouterr().err
+
+
+def test_a_node_that_reports_no_more_is_not_waited_for_without_end(monkeypatch):
+    monkeypatch.setattr(bench_camera, "_SILENCE", 0.2)
+    deaf = SimpleNamespace(_reports=3, _values={"published": "7"})
+    with pytest.raises(
+        TimeoutError, match=r"no diagnostics in 0\.2 s: the node hangs or has ended"
+    ):
+        bench_camera.Camera.counts(deaf)
 
 
 def test_what_was_measured_before_a_part_fails_is_kept(tmp_path, capsys):

@@ -75,8 +75,8 @@ def falls(history, times=1.0):
 
 
 def short_epe():
-    """Two epochs of ten steps, a checkpoint after every other one."""
-    return epe_config(epochs=2, steps_per_epoch=10, checkpoint_steps=2)
+    """Two epochs of six steps, a checkpoint after every other one."""
+    return epe_config(epochs=2, steps_per_epoch=6, checkpoint_steps=2)
 
 
 def short_epe_slow():

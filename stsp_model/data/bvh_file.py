@@ -17,7 +17,7 @@ CENTIMETRE = 0.01  # m; what the CMU clips are in
 _ARCHIVES = (".tar", ".tar.xz", ".tar.gz", ".tgz", ".tar.bz2")
 # Of the rest pose, m. BVH states no unit; a person of another size was read in the wrong one.
 _PLAUSIBLE_SIZE = (0.4, 3.0)
-_SHORTEST_PERIOD = 1e-4  # s
+_PERIOD = (1e-4, 1.0)  # s, at least and at most; 8.33 are milliseconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,10 +142,10 @@ def parse_bvh(text: str, name: str = "BVH", unit: float = CENTIMETRE) -> Capture
         values = np.array(body[found.end() :].split(), dtype=np.float64)
     except ValueError as error:
         raise DataError(f"{name}: its motion holds something that is no number ({error})") from None
-    if frames < 1 or not _SHORTEST_PERIOD < period < 10 or not count:
+    if frames < 1 or not _PERIOD[0] <= period <= _PERIOD[1] or not count:
         raise DataError(
             f"{name} says {frames} frames of {count} channels, {period} s each; expected some of "
-            "each"
+            f"each, and {_PERIOD[0]} to {_PERIOD[1]} s"
         )
     if values.size != frames * count:
         raise DataError(

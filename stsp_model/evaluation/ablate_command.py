@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,9 +87,14 @@ def _trials(options: argparse.Namespace) -> list[Trial]:
 
 def _claim(out: Path, options: argparse.Namespace) -> None:
     """Make the folder this run's. Raises DataError if what it holds came about otherwise."""
+    from stsp_model.evaluation.detector import noise_model
+
     config = None if options.config is None else options.config.read_text(encoding="utf-8")
-    names = ("preset", "data", "set", "views", "fps", "noise", "detector", "bodies")
-    settings = {"config": config, **{name: getattr(options, name) for name in names}}
+    # Not the detector's name: what the file of that name says may change.
+    detector = None if options.detector is None else asdict(noise_model(options.detector))
+    names = ("preset", "data", "set", "views", "fps", "noise", "bodies")
+    settings = {name: getattr(options, name) for name in names}
+    settings |= {"config": config, "detector": detector}
     file = out / "settings.json"
     text = json.dumps(settings, indent=1, ensure_ascii=False) + "\n"
     if file.exists() and file.read_text(encoding="utf-8") != text:

@@ -148,5 +148,7 @@ def _spread(values: Sequence[float | None]) -> str:
     known = [value for value in values if value is not None and math.isfinite(value)]
     if not known:
         return number(math.nan)
-    mean = number(float(np.mean(known)), 2)
-    return mean if len(known) < 2 else f"{mean} ± {number(float(np.std(known, ddof=1)), 2)}"
+    shown = number(float(np.mean(known)), 2)
+    if len(known) > 1:
+        shown += f" ± {number(float(np.std(known, ddof=1)), 2)}"
+    return shown if len(known) == len(values) else f"{shown} ({len(known)} of {len(values)})"

@@ -22,6 +22,16 @@ _FORMATS = (*(name for name in FORMATS if name != "childplay"), BAG)  # that has
 ALL = "all"
 # Of these some items are for training, so it must be said which ones are meant.
 WITH_SPLITS = ("lsp", "lspet", "h36m", "humaneva", "bvh", "deepmimic")
+# What only some data have, and what it is where nobody asks for it.
+_OF_IMAGES: dict[str, Any] = {"jitter": False}
+_OF_MOTIONS: dict[str, Any] = {
+    "views": 4,
+    "fps": None,
+    "noise": 0.0,
+    "detector": None,
+    "bodies": "captured",
+    "save_inputs": None,
+}
 
 
 def evaluate(options: argparse.Namespace) -> int:
@@ -117,9 +127,9 @@ def _evaluated(options: argparse.Namespace, method: Method) -> Outcome:
         raise DataError(f"seed is {options.seed}, expected 0 or more")
     format, path = split_spec(options.data)
     given = options.subject_height == "given"
-    no_motions = DataError(f"{options.data} has no motions, whose 2D joints --save-inputs writes")
-    if options.save_inputs and format in (BAG, RENDERED):
-        raise no_motions
+    if format in (BAG, RENDERED):
+        _refuse(options, "images", _OF_IMAGES)
+        _refuse(options, "motions", _OF_MOTIONS)
     if format == BAG:
         if options.split not in (None, ALL):
             raise DataError(f"split is {options.split!r}, but bags have none")
@@ -133,12 +143,12 @@ def _evaluated(options: argparse.Namespace, method: Method) -> Outcome:
         )
     data: Any = open_dataset(options.data, _part(options.split))
     first = data[0]
-    if options.save_inputs and not isinstance(first, Motion):
-        raise no_motions
     if isinstance(first, ImagePose):
+        _refuse(options, "motions", _OF_MOTIONS)
         return evaluate_images(data, method, options.seed if options.jitter else None)
     if not isinstance(first, Motion):
         raise DataError(f"{options.data} has no joints to score against")
+    _refuse(options, "images", _OF_IMAGES)
     try:
         protocol = Protocol(
             views=options.views,
@@ -154,6 +164,13 @@ def _evaluated(options: argparse.Namespace, method: Method) -> Outcome:
     if options.save_inputs:
         save_inputs(options.save_inputs, every)
     return evaluate_motions(every, method, given)
+
+
+def _refuse(options: argparse.Namespace, kind: str, defaults: dict[str, Any]) -> None:
+    """Raises DataError for an option that only data of another kind have: it would do nothing."""
+    for name, default in defaults.items():
+        if getattr(options, name) != default:
+            raise DataError(f"--{name.replace('_', '-')} is for {kind}, not for {options.data}")
 
 
 def _part(split: str | None) -> str | None:
@@ -204,13 +221,17 @@ def add_command(commands: Any) -> None:
         "--jitter", action="store_true", help="images: score with jittered boxes, too"
     )
     command.add_argument(
-        "--views", type=int, default=4, metavar="N", help="motions: cameras for each; default: 4"
+        "--views",
+        type=int,
+        default=_OF_MOTIONS["views"],
+        metavar="N",
+        help="motions: cameras for each; default: %(default)s",
     )
     command.add_argument("--fps", type=float, metavar="HZ", help="motions: resample to this rate")
     command.add_argument(
         "--noise",
         type=float,
-        default=0.0,
+        default=_OF_MOTIONS["noise"],
         metavar="SHARE",
         help="motions: deviation of 2D joints, of the box's longer side; default: 0, exact",
     )
@@ -223,7 +244,7 @@ def add_command(commands: Any) -> None:
     command.add_argument(
         "--bodies",
         choices=("captured", "children"),
-        default="captured",
+        default=_OF_MOTIONS["bodies"],
         help="motions: whose proportions; children needs BVH and the extra [synth]",
     )
     command.add_argument(

@@ -120,6 +120,7 @@ def test_our_joints_come_from_theirs_by_name():
         (ARM.replace("Frames:", "Frame:") + "1", "not followed by Frames"),
         (ARM.replace("0.02", "0") + "1", "0.0 s each"),
         (ARM.replace("0.02", "1e-320") + "0 " * 9, "1e-320 s each"),
+        (ARM.replace("0.02", "8.33") + "0 " * 9, r"8\.33 s each.*0\.0001 to 1\.0 s"),
         (
             re.sub("CHANNELS .*", "CHANNELS 0", ARM).replace(" 1\n", " 999999999999\n"),
             "999999999999 frames of 0 channels",

@@ -2,13 +2,16 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from swinging import bvh_text
 
-from stsp_model import PRESETS, STSPNet, cli
+from stsp_model import PRESETS, STSPNet, cli, training
 from stsp_model.data.bvh import BVHDataset
+from stsp_model.data.errors import DataError
+from stsp_model.evaluation import ablation
 from stsp_model.evaluation.ablation import COLUMNS, TABLES, run_table, text
 from stsp_model.evaluation.lifting import Protocol, trials
 
@@ -76,6 +79,9 @@ def test_the_table_shows_mean_and_spread_of_the_seeds():
     assert three.split()[1:4] == ["41.00", "±", "0.00"]
     assert one.endswith("-")
     assert "±" not in text(4, {"1": [scores(40.0)]})
+    # A seed without a value is no part of its mean, and that is said.
+    lagging = [{**scores(40.0), "lag": lag} for lag in (0.5, None, 0.7)]
+    assert text(4, {"1": lagging}).endswith("0.60 ± 0.14 (2 of 3)")
 
 
 def ablate(capsys, *arguments):
@@ -110,6 +116,25 @@ def test_a_table_is_trained_and_scored_from_the_command_line(mocap, tmp_path, ca
     code, _, err = ablate(capsys, *arguments, "--noise", 0.1)
     assert code == 1
     assert "holds rows of other settings" in err
+
+
+def test_a_changed_file_of_a_detector_is_another_detector(mocap, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("lightning_fabric")
+
+    def trained_enough(*_):
+        raise DataError("enough")
+
+    monkeypatch.setattr(ablation, "run_table", trained_enough)
+    configuration = (Path(training.__file__).parent / "configs" / "edge_lift.yaml").read_text()
+    detector = tmp_path / "detector.yaml"
+    arguments = ["--table", 5, "--data", f"bvh:{mocap}", "--out", tmp_path / "out"]
+    told = []
+    for correlated in (0.5, 0.5, 0.25):
+        detector.write_text(configuration.replace("correlated: 0.5", f"correlated: {correlated}"))
+        told.append(ablate(capsys, *arguments, "--detector", detector)[2])
+    assert "enough" in told[0]
+    assert told[1] == told[0]
+    assert "holds rows of other settings" in told[2]
 
 
 @pytest.mark.parametrize(

@@ -284,15 +284,31 @@ def test_scores_are_shown_though_a_file_cannot_be_written(mocap, tmp_path, capsy
     assert load_predictions(tmp_path / "new" / "p.npz")
 
 
-def test_inputs_to_lift_are_those_of_motions(lspet, tmp_path, capsys):
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--save-inputs", "in.npz"),
+        ("--noise", "0.025"),
+        ("--detector", "edge"),
+        ("--fps", "30"),
+        ("--views", "1"),
+        ("--bodies", "children"),
+        ("--jitter",),
+    ],
+)
+def test_an_option_for_other_data_is_refused_and_not_ignored(
+    option, lspet, mocap, tmp_path, capsys
+):
     folder = tmp_path / "videos"
     folder.mkdir()
     rendered(folder, clip("000000"))
-    for data in (f"lspet:{lspet}", f"synth:{folder}"):
-        arguments = ("--data", data, "--truth", "--save-inputs", tmp_path / "in.npz")
-        code, _, err = run(capsys, *arguments, "--split", "all")
+    of_images = option[0] == "--jitter"
+    other = f"bvh:{mocap}" if of_images else f"lspet:{lspet}"
+    for data in (other, f"synth:{folder}"):
+        code, _, err = run(capsys, "--data", data, "--truth", "--split", "all", *option)
         assert code == 1
-        assert "has no motions, whose 2D joints --save-inputs writes" in err
+        kind = "images" if of_images else "motions"
+        assert f"{option[0]} is for {kind}, not for {data}" in err
 
 
 def test_videos_of_nobody_cannot_be_scored(tmp_path, capsys):

@@ -119,9 +119,9 @@ def array(shape, kind, content):
     return attack
 
 
-@pytest.mark.parametrize(
-    "attack",
-    [
+def test_bytes_of_a_file_never_pass_for_addresses_in_memory(tmp_path):
+    """In a process of its own, which without these checks each of the attacks brings down."""
+    attacks = [
         array((6, 17, 3), BLIND, b"A" * 8 * 306),
         array((6, 17, 3), np.dtype("O"), [1.0]),  # NumPy reads on behind the list
         array((-1, -1), np.dtype("O"), [1.0]),
@@ -131,25 +131,27 @@ def array(shape, kind, content):
         Attack(of_numpy("scalar"), BLIND, b"A" * 8),
         Attack(np.ndarray, (6, 17, 3), BLIND, b"A" * 8 * 306),
         Attack(np.ndarray, (6, 17, 3), BLIND),
-    ],
-)
-def test_bytes_of_a_file_never_pass_for_addresses_in_memory(tmp_path, attack):
-    """In a process of its own, which without these checks the attacks bring down."""
-    whole = np.empty((), object)
-    whole[()] = {"S1": {"Walking 1": attack}}
-    write_objects(tmp_path / "a.npz", pickle.dumps(whole))
+    ]
+    files = [str(tmp_path / f"{number}.npz") for number in range(len(attacks))]
+    for file, attack in zip(files, attacks, strict=True):
+        whole = np.empty((), object)
+        whole[()] = {"S1": {"Walking 1": attack}}
+        write_objects(file, pickle.dumps(whole))
     code = (
         "import sys\n"
         "from stsp_model.data.npz import load_npz\n"
-        "try:\n"
-        "    print(load_npz(sys.argv[1])['data'])\n"
-        "except ValueError as error:\n"
-        "    print('told:', error)\n"
+        "for file in sys.argv[1:]:\n"
+        "    try:\n"
+        "        print(load_npz(file)['data'])\n"
+        "    except ValueError as error:\n"
+        "        print('told:', error, flush=True)\n"
     )
-    command = [sys.executable, "-c", code, str(tmp_path / "a.npz")]
+    command = [sys.executable, "-c", code, *files]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("told: ")
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    told = done.stdout.splitlines()
+    assert len(told) == len(attacks)
+    assert all(line.startswith("told: ") for line in told)
 
 
 @pytest.mark.parametrize("kind", [">f8", "<i2", "U3", "S3", "?", "c16"])

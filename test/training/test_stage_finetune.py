@@ -34,9 +34,9 @@ def test_stage_finetune_goes_on_from_both(tmp_path, lspet, films):
     model = STSPNet(minisets.TINY)
     model.trained, model.note = True, "epe: before\nlift: before"
     norm = model.epe.backbone.bn1.running_mean.clone()
-    # 24 steps decide nothing about real images: no guard.
+    # 12 steps decide nothing about real images: no guard.
     config = replace(
-        minisets.finetune_config(epochs=2, steps_per_epoch=12, learning_rate=0.002), guard=100.0
+        minisets.finetune_config(epochs=2, steps_per_epoch=6, learning_rate=0.002), guard=100.0
     )
     out = tmp_path / "fine"
     history = train_stage(model, config, [lspet, films[0]], out, [films[1]], device="cpu")
@@ -55,7 +55,7 @@ def test_stage_finetune_goes_on_from_both(tmp_path, lspet, films):
 def test_finetune_with_motion_capture_goes_on_learning_from_it(tmp_path, lspet, films, cmu):
     model = STSPNet(minisets.TINY)
     model.trained = True
-    config = minisets.finetune_config(epochs=2, steps_per_epoch=12, learning_rate=0.002)
+    config = minisets.finetune_config(epochs=1, steps_per_epoch=8, learning_rate=0.002)
     silent = replace(config, total=(0.0, 0.0, 0.0), motion_clips=8)
     data = [lspet, films[0], cmu]
     stage = finetune_stage(model, silent, data, [films[1]])

@@ -18,7 +18,7 @@ from stsp_model.training.stage_finder import finder_stage
 
 
 def test_stage_epe_learns_to_see_joints(tmp_path, lspet):
-    config = minisets.epe_config(epochs=5, steps_per_epoch=30, learning_rate=0.01)
+    config = minisets.epe_config(epochs=4, steps_per_epoch=20, learning_rate=0.01)
     history = train_stage(STSPNet(minisets.TINY), config, [lspet], tmp_path / "epe", device="cpu")
     assert minisets.falls(history, 1.2)
     assert history[0]["pck"] < 10
@@ -77,7 +77,7 @@ def test_stage_lift_learns_depth_and_leaves_the_keypoint_module_alone(tmp_path, 
 def test_stage_lift_on_single_frames_trains_the_skeleton_module_alone(tmp_path, cmu):
     model = STSPNet(minisets.TINY)
     before = {name: value.clone() for name, value in model.lifter.tmp.state_dict().items()}
-    config = minisets.lift_config(epochs=3, steps_per_epoch=30, learning_rate=0.001)
+    config = minisets.lift_config(epochs=2, steps_per_epoch=12, learning_rate=0.001)
     config = replace(config, clips=replace(config.clips, frames=1))
     history = train_stage(model, config, [cmu], tmp_path / "lift", device="cpu")
     assert minisets.falls(history, 1.05)

@@ -33,15 +33,14 @@ import minisets
 from stsp_model.network import STSPNet
 from stsp_model.training.run import train_stage
 
-kind, data, out, resume = sys.argv[1:]
 torch.set_num_threads(1)
-config = getattr(minisets, kind)()
-train_stage(STSPNet(minisets.TINY), config, [data], out, resume=resume == "resume", device="cpu")
+for kind, data, out in zip(*[iter(sys.argv[1:])] * 3):
+    train_stage(STSPNet(minisets.TINY), getattr(minisets, kind)(), [data], out, device="cpu")
 """
 
 
 def start(*arguments: str, processes: int = 1) -> subprocess.Popen[bytes]:
-    """A run of its own, with torchrun if there are several processes."""
+    """Runs (kind, data, folder) one after the other, with torchrun if in several processes."""
     file = Path(arguments[2]).with_suffix(".py")
     file.write_text(RUN)
     runner = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
@@ -72,7 +71,7 @@ def step(out: Path) -> int:
 def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(tmp_path, lspet):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     history = train_stage(STSPNet(minisets.TINY), short_epe(), [lspet], whole, device="cpu")
-    process = start("short_epe", lspet, str(broken), "anew")
+    process = start("short_epe", lspet, str(broken))
     try:
         end = time.monotonic() + 60
         while not (broken / CHECKPOINT).exists() or step(broken) < 2:
@@ -94,14 +93,15 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(tmp_path, lspet)
     assert [entry["pck"] for entry in resumed] == [entry["pck"] for entry in history]
 
 
-@pytest.mark.parametrize("kind", ["short_lift", "short_epe_slow"])
-def test_two_processes_get_the_result_of_one(kind, tmp_path, cmu, lspet):
-    data = cmu if kind == "short_lift" else lspet
-    one, two = tmp_path / "one", tmp_path / "two"
-    config = getattr(minisets, kind)()
-    train_stage(STSPNet(minisets.TINY), config, [data], one, device="cpu")
-    assert start(kind, data, str(two), "anew", processes=2).wait(timeout=120) == 0
-    assert apart(one, two) < 1e-3
+def test_two_processes_get_the_result_of_one(tmp_path, cmu, lspet):
+    asked = []
+    for kind, data in (("short_lift", cmu), ("short_epe_slow", lspet)):
+        config = getattr(minisets, kind)()
+        train_stage(STSPNet(minisets.TINY), config, [data], tmp_path / kind, device="cpu")
+        asked += [kind, data, str(tmp_path / f"two_{kind}")]
+    assert start(*asked, processes=2).wait(timeout=120) == 0
+    for kind in ("short_lift", "short_epe_slow"):
+        assert apart(tmp_path / kind, tmp_path / f"two_{kind}") < 1e-3
 
 
 def test_micro_batches_add_up_to_the_batch(tmp_path, cmu):

@@ -69,27 +69,31 @@ class Clip:
     @cached_property
     def heads(self) -> dict[int, tuple[Head, ...]]:
         """Heads by frame number, which counts from 0. Raises DataError for another file."""
-        heads: dict[int, list[Head]] = {}
         try:
-            with self.annotations.open(newline="", encoding="utf-8") as file:
-                rows = csv.DictReader(file)
-                lacking = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
-                if lacking:
-                    raise DataError(
-                        f"{self.annotations} lacks the columns {', '.join(lacking)}; expected "
-                        f"{' '.join(COLUMNS)}"
-                    )
-                for row in rows:
-                    try:
-                        number, head = _head(row)
-                    except (TypeError, ValueError, OverflowError) as error:
-                        raise DataError(
-                            f"{self.annotations}, line {rows.line_num}: {error}; is it cut off?"
-                        ) from None
-                    heads.setdefault(number, []).append(head)
+            heads = self._read()
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise DataError(f"{self.annotations} cannot be read as a CSV file: {error}") from None
         return {number: tuple(found) for number, found in heads.items()}
+
+    def _read(self) -> dict[int, list[Head]]:
+        heads: dict[int, list[Head]] = {}
+        with self.annotations.open(newline="", encoding="utf-8") as file:
+            rows = csv.DictReader(file)
+            lacking = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
+            if lacking:
+                raise DataError(
+                    f"{self.annotations} lacks the columns {', '.join(lacking)}; expected "
+                    f"{' '.join(COLUMNS)}"
+                )
+            for row in rows:
+                try:
+                    number, head = _head(row)
+                except (TypeError, ValueError, OverflowError) as error:
+                    raise DataError(
+                        f"{self.annotations}, line {rows.line_num}: {error}; is it cut off?"
+                    ) from None
+                heads.setdefault(number, []).append(head)
+        return heads
 
     def frames(self) -> Iterator[tuple[Frame, tuple[Head, ...]]]:
         """The clip's frames one by one, each with its heads."""

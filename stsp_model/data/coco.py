@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from stsp_model.data.samples import (
     check_body,
     check_images,
     read_image,
+    read_json,
 )
 from stsp_model.skeleton import COCO_17, map_joints
 
@@ -24,13 +24,8 @@ _POINTS = len(COCO_17.points)
 _LABELLED, _VISIBLE = 1, 2  # lowest values of COCO's flag; 0 is no label
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is no whole JSON file ({error}); is it half a download?") from None
+def _annotations(path: Path) -> dict[str, Any]:
+    content = read_json(path)
     lacking = {"images", "annotations", "categories"}
     lacking -= set(content if isinstance(content, dict) else ())
     if lacking:
@@ -70,7 +65,7 @@ class COCOKeypoints(Dataset[ImagePose]):
 
     def __init__(self, path: str | Path, images: str | Path | None = None) -> None:
         path = Path(path)
-        content = _read_json(path)
+        content = _annotations(path)
         self.folder = _find_images(path) if images is None else Path(images)
         try:
             self._take(content, path)

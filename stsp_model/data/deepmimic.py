@@ -6,11 +6,9 @@ and head_top are NaN.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -18,7 +16,7 @@ from torch.utils.data import Dataset
 from stsp_model.data.bvh_file import Capture
 from stsp_model.data.errors import DataError, NothingOfSplitError
 from stsp_model.data.rotations import rotation_matrix
-from stsp_model.data.samples import Y_UP, FloatArray, Motion
+from stsp_model.data.samples import Y_UP, FloatArray, Motion, read_json
 from stsp_model.data.splits import check_split, deepmimic_split
 from stsp_model.skeleton import DEEPMIMIC, map_joints
 
@@ -43,18 +41,12 @@ class Character:
         return 8 + sum(_NUMBERS[kind] for kind in self.types[1:])
 
 
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} is no whole JSON file ({error}); is it half a download?") from None
-
-
 def read_character(path: str | Path) -> Character:
     """The skeleton of a character file. Raises DataError if it is none."""
-    content = _read_json(Path(path))
+    path = Path(path)
+    if not path.exists():
+        raise DataError(f"{path} does not exist")
+    content = read_json(path)
     try:
         joints = content["Skeleton"]["Joints"]
         character = Character(
@@ -94,7 +86,7 @@ def _forward_kinematics(
 
     Quaternions are w x y z; a revolute joint turns about its z axis, radians.
     """
-    content = _read_json(Path(path))
+    content = read_json(Path(path))
     try:
         values = np.array(content["Frames"], dtype=np.float64)
     except (KeyError, TypeError, ValueError):

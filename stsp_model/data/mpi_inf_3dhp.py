@@ -76,7 +76,8 @@ class MPIINF3DHP(Dataset[Motion]):
                 "sequences"
             )
         self._takes: list[tuple[str, str, float, dict[str, Any]]] = []
-        for name, sequence in zip(map(str, sequences), sequences.values(), strict=True):
+        for key, sequence in sequences.items():
+            name = str(key)
             if isinstance(sequence, dict):
                 self._takes.append((name, name, test_fps, sequence))
                 continue

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -48,6 +50,16 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
     if image is None:
         raise DataError(f"{path} does not decode as an image; it may be cut off")
     return np.asarray(image, np.uint8)
+
+
+def read_json(path: Path) -> Any:
+    """What a file of JSON holds. Raises DataError if it cannot be read, or is not whole."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is no whole JSON file ({error}); is it half a download?") from None
 
 
 def check_images(folder: Path, names: Iterable[str]) -> None:

@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 
 from stsp_model.camera import Camera
 from stsp_model.data.errors import DataError
-from stsp_model.data.samples import BoolArray, FloatArray, ImagePose, Motion
+from stsp_model.data.samples import BoolArray, FloatArray, ImagePose, Motion, read_json
 from stsp_model.images import decode_compressed
 from stsp_model.skeleton import JOINT_COUNT
 
@@ -206,9 +206,8 @@ def clip_files(folder: str | Path, split: str | None = None) -> list[Path]:
     """
     folder = Path(folder)
     try:
-        about = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))
-        found = about["split"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        found = read_json(folder / INDEX_FILE)["split"]
+    except (DataError, KeyError, TypeError):
         raise DataError(f"{folder} is no folder of `stsp synth`: it has no {INDEX_FILE}") from None
     if split not in (None, found):
         raise DataError(f"{folder} holds the split {found!r}, not {split!r}")

@@ -223,7 +223,6 @@ def add_command(commands: Any) -> None:
     command.add_argument(
         "--views",
         type=int,
-        default=_OF_MOTIONS["views"],
         metavar="N",
         help="motions: cameras for each; default: %(default)s",
     )
@@ -231,7 +230,6 @@ def add_command(commands: Any) -> None:
     command.add_argument(
         "--noise",
         type=float,
-        default=_OF_MOTIONS["noise"],
         metavar="SHARE",
         help="motions: deviation of 2D joints, of the box's longer side; default: 0, exact",
     )
@@ -244,7 +242,6 @@ def add_command(commands: Any) -> None:
     command.add_argument(
         "--bodies",
         choices=("captured", "children"),
-        default=_OF_MOTIONS["bodies"],
         help="motions: whose proportions; children needs BVH and the extra [synth]",
     )
     command.add_argument(
@@ -266,4 +263,4 @@ def add_command(commands: Any) -> None:
         metavar="FILE",
         help="motions: write the 2D joints to be lifted there, for other methods",
     )
-    command.set_defaults(run=evaluate)
+    command.set_defaults(run=evaluate, **_OF_IMAGES, **_OF_MOTIONS)

@@ -142,9 +142,9 @@ def video(tmp_path: Path) -> Path:
     return write_video(tmp_path / "film.avi", [grey(value) for value in (10, 100, 200)])
 
 
-def write_video(path: Path, frames: Sequence[np.ndarray]) -> Path:
+def write_video(path: Path, frames: Sequence[np.ndarray], code: str = "MJPG") -> Path:
     height, width = frames[0].shape[:2]
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25.0, (width, height))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*code), 25.0, (width, height))
     if not writer.isOpened():
         pytest.skip("this OpenCV cannot write videos")
     for frame in frames:
@@ -182,13 +182,7 @@ def paced(video: Path, steps: Sequence[tuple[int, int]]) -> None:
 
 
 def test_a_videos_stamps_are_its_own_where_its_rate_varies(tmp_path: Path) -> None:
-    video = tmp_path / "film.mp4"
-    writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"mp4v"), 25.0, (32, 24))
-    if not writer.isOpened():
-        pytest.skip("this OpenCV cannot write videos")
-    for value in range(6):
-        writer.write(grey(40 * value))
-    writer.release()
+    video = write_video(tmp_path / "film.mp4", [grey(40 * value) for value in range(6)], "mp4v")
     assert [f.stamp - FIRST_STAMP for f in open_source(video).frames()][1] == 40_000_000
     ticks = int.from_bytes(video.read_bytes().split(b"stts")[1][12:16], "big")  # of 40 ms
     paced(video, [(1, ticks), (1, ticks // 2), (1, ticks + ticks // 2), (3, ticks)])

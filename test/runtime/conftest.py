@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,15 @@ def edge():
 
 
 @pytest.fixture(scope="session")
-def onnx_files(edge):
+def exported_as(edge):
+    """The network as ONNX, exported once for all tests that take the same options."""
     pytest.importorskip("onnx")
-    return exported.export(edge)
+    return functools.cache(lambda **options: exported.export(edge, **options))
+
+
+@pytest.fixture(scope="session")
+def onnx_files(exported_as):
+    return exported_as()
 
 
 @pytest.fixture(scope="session")

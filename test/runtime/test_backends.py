@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stsp_model.estimator import PoseEstimator
-from stsp_model.runtime import BACKENDS, exported, with_onnxruntime, with_tensorrt
+from stsp_model.runtime import BACKENDS, with_onnxruntime, with_tensorrt
 from stsp_model.runtime import packages as packages_module
 from stsp_model.runtime.backends import chosen, open_network
 from stsp_model.runtime.packages import MissingPackageError
@@ -163,7 +163,7 @@ def test_tensorrt_without_a_gpu_is_refused(monkeypatch):
 
 @pytest.mark.parametrize(("batch", "people"), [(3, 3), (3, 4), (0, 3), (0, 18)])
 def test_a_static_batch_is_not_filled_up_for_tensorrt_as_a_free_one_is(
-    batch, people, monkeypatch, edge
+    batch, people, monkeypatch, exported_as
 ):
     """ONNX Runtime, which takes a static shape as strictly, in the place of the engines."""
     pytest.importorskip("onnxruntime")
@@ -180,7 +180,8 @@ def test_a_static_batch_is_not_filled_up_for_tensorrt_as_a_free_one_is(
 
     monkeypatch.setitem(sys.modules, "tensorrt", types.ModuleType("tensorrt"))
     monkeypatch.setattr(with_tensorrt, "load", engine)
-    network = open_network(exported.export(edge, batch), "tensorrt", GPU)
+    made = exported_as(batch=batch) if batch else exported_as()
+    network = open_network(made, "tensorrt", GPU)
     seen = network.observe(torch.rand(people, 3, 192, 192), torch.zeros(people, 1, 48, 48))
     assert len(seen.joints) == people
     expected = {(3, 3): [3], (3, 4): [3, 3], (0, 3): [4], (0, 18): [16, 16]}
@@ -216,9 +217,9 @@ def test_the_threads_are_those_of_torch(onnx_files, monkeypatch):
     assert seen == [2, 2, 2]
 
 
-def test_the_estimator_takes_a_backend(edge, pictures):
+def test_the_estimator_takes_a_backend(onnx_files, pictures):
     pytest.importorskip("openvino")
-    estimate = PoseEstimator(edge, backend="openvino", max_people=2)
+    estimate = PoseEstimator(onnx_files, backend="openvino", max_people=2)
     assert isinstance(estimate.network, RunningNetwork)
     box = np.array([[220.0, 90, 420, 450]])
     (pose,) = estimate.step(pictures[0][1], 0.0, boxes=box)

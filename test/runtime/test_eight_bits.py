@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -99,12 +101,24 @@ def test_only_the_keypoints_change(edge, onnx_files):
         assert (before == after) is same
 
 
+@pytest.fixture(scope="module")
+def in_8_bits(edge):
+    """The network by backend, opened once as on a CPU that is fast at 8 bits."""
+
+    @functools.cache
+    def network(backend):
+        pytest.importorskip(backend)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("stsp_model.runtime.backends.is_fast_here", lambda: True)
+            return open_network(edge, backend)
+
+    return network
+
+
 @needs_x86
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_the_child_is_seen_where_32_bits_see_it(backend, edge, opened, pictures, fast):
-    pytest.importorskip(backend)
-    fast(True)
-    network = open_network(edge, backend)
+def test_the_child_is_seen_where_32_bits_see_it(backend, in_8_bits, opened, pictures):
+    network = in_8_bits(backend)
     assert network.precision == INT8
     assert opened(backend).precision == FLOAT32
     box = np.array([[220.0, 90, 420, 450]])
@@ -121,12 +135,10 @@ def test_the_child_is_seen_where_32_bits_see_it(backend, edge, opened, pictures,
 
 @needs_x86
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_people_do_not_depend_on_each_other(backend, edge, pictures, fast):
-    pytest.importorskip(backend)
-    fast(True)
+def test_people_do_not_depend_on_each_other(backend, edge, in_8_bits, pictures):
     boxes = np.array([[220.0, 90, 420, 450], [240, 90, 400, 400], [150, 80, 450, 470]])
     (crops, saliency) = still_inputs(pictures[0][1], crop_box(boxes, (1, 1)), edge.input_size, CPU)
-    network = open_network(edge, backend)
+    network = in_8_bits(backend)
     together = network.observe(crops, saliency)
     for i in range(len(boxes)):
         alone = network.observe(crops[i : i + 1], saliency[i : i + 1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 import types
 from dataclasses import replace
@@ -51,8 +52,8 @@ def test_the_files_say_what_they_are(edge, onnx_files):
 
 
 @pytest.mark.parametrize("batch", [0, 1, 3])
-def test_shapes_are_static_but_for_a_free_batch(edge, batch):
-    network = exported.export(edge, batch)
+def test_shapes_are_static_but_for_a_free_batch(edge, exported_as, batch):
+    network = exported_as(batch=batch) if batch else exported_as()
     first = batch or "people"
     width, height = edge.input_size
     for graph in (EPE, LIFTER):
@@ -66,12 +67,18 @@ def test_shapes_are_static_but_for_a_free_batch(edge, batch):
     assert frame == [1, 3, *edge.finder_size[::-1]]
 
 
-def test_exporting_leaves_the_network_alone_and_is_repeatable(onnx_files):
-    network = STSPNet("edge", seed=4).train()
-    first = exported.export(network)
+def test_exporting_leaves_the_network_alone_and_is_repeatable(edge, onnx_files):
+    network = copy.deepcopy(edge).train()
+    again = exported.export(network)
     assert network.training
     assert network.epe.training
-    assert exported.export(network).sha256 == first.sha256 != onnx_files.sha256
+    assert again.sha256 == onnx_files.sha256
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_the_checksum_is_of_every_file(graph, onnx_files):
+    changed = {**onnx_files.files, graph: onnx_files.files[graph] + b"."}
+    assert replace(onnx_files, files=changed).sha256 != onnx_files.sha256
 
 
 def test_the_same_files_come_of_a_network_on_a_gpu(gpu, onnx_files):
@@ -152,7 +159,8 @@ def test_a_folder_without_a_network_is_refused(tmp_path):
         load(tmp_path)
 
 
-def test_the_command_writes_a_folder(tmp_path, capsys):
+def test_the_command_writes_into_an_empty_folder(tmp_path, capsys):
+    (tmp_path / "out").mkdir()
     assert main(["export", "edge", "-o", str(tmp_path / "out")]) == 0
     network = exported.read(tmp_path / "out")
     assert network.description.batch == 1
@@ -160,14 +168,12 @@ def test_the_command_writes_a_folder(tmp_path, capsys):
     assert "lifter.onnx" in capsys.readouterr().out
 
 
-def test_the_command_leaves_what_is_there_and_takes_an_empty_folder(onnx_files, tmp_path, capsys):
+def test_the_command_leaves_what_is_there(onnx_files, tmp_path, capsys):
     out = tmp_path / "out"
     exported.write(onnx_files, out)
     assert main(["export", "edge", "-o", str(out)]) == 1
     assert "holds files already (epe.onnx, finder.onnx, lifter.onnx)" in capsys.readouterr().err
     assert exported.read(out) == onnx_files
-    (tmp_path / "empty").mkdir()
-    assert main(["export", "edge", "-o", str(tmp_path / "empty")]) == 0
     (tmp_path / "file").touch()
     assert main(["export", "edge", "-o", str(tmp_path / "file")]) == 1
     assert "is a file; name a folder" in capsys.readouterr().err
@@ -191,6 +197,7 @@ def test_the_command_prepares_the_engines_that_a_node_takes(tmp_path, monkeypatc
     assert main(["export", "edge", "-o", str(tmp_path / "out"), "--tensorrt"]) == 0
     assert sorted(prepared) == [(graph, torch.device("cuda")) for graph in sorted(GRAPHS)]
     assert "engines of edge are ready" in capsys.readouterr().out
+    assert exported.read(tmp_path / "out").description.batch == 1  # a new folder
 
 
 @pytest.mark.usefixtures("tensorrt")

@@ -45,6 +45,11 @@ def _export(options: argparse.Namespace) -> None:
             )
     if options.tensorrt:
         with_tensorrt.package()  # before minutes of work
+    if options.int8:
+        from stsp_model.runtime.quantise import quantised
+
+        training: Any = open_dataset(options.data, "train")
+        selection: Any = open_dataset(options.data, "selection")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it is untrained is said below
         model = load_model(options.model)
@@ -52,10 +57,6 @@ def _export(options: argparse.Namespace) -> None:
         print(f"{options.model} is not trained: its poses mean nothing", file=sys.stderr)
     network = exported.export(model, options.batch, options.half, mirrored=options.mirrored)
     if options.int8:
-        from stsp_model.runtime.quantise import quantised
-
-        training: Any = open_dataset(options.data, "train")
-        selection: Any = open_dataset(options.data, "selection")
         network, cost = quantised(network, training, selection, progress=True)
         print(cost)
     exported.write(network, options.out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from stsp_model.bag import (
     header,
     typestore,
 )
-from stsp_model.sources import open_source
+from stsp_model.sources import Frame, open_source
 
 SAMPLE = Path(__file__).resolve().parents[2] / "assets" / "sample.mcap"
 FRAME_ID = "left_optical_frame"
@@ -38,13 +38,18 @@ def stamps(count: int) -> list[int]:
 
 
 @functools.cache
+def _sample() -> tuple[Iterator[Frame], list[np.ndarray]]:
+    """What is still to be read of the sample, and what was read of it."""
+    return open_source(SAMPLE).frames(), []
+
+
 def picture(number: int) -> np.ndarray:
     """An image of the sample, smaller, for the tests' sake."""
-    for i, frame in enumerate(open_source(SAMPLE).frames()):
-        if i == number:
-            small = cv2.resize(frame.image, (320, 240), interpolation=cv2.INTER_AREA)
-            return np.asarray(small, np.uint8)
-    raise IndexError(number)
+    frames, read = _sample()
+    while len(read) <= number:
+        small = cv2.resize(next(frames).image, (320, 240), interpolation=cv2.INTER_AREA)
+        read.append(np.asarray(small, np.uint8))
+    return read[number]
 
 
 def raw(stamp: int, number: int = 0, topic: str = IMAGE) -> Message:

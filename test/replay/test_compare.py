@@ -198,7 +198,7 @@ def runs(tmp_path: Path) -> tuple[str, str]:
     """Folders of a run, and of a worse one."""
     for name, bias in (("before", 0.0), ("after", 0.03)):
         (tmp_path / name).mkdir()
-        write_record(tmp_path / name / "record.npz", figure(240, error=0.01, bias=bias))
+        write_record(tmp_path / name / "record.npz", figure(120, error=0.01, bias=bias))
     return str(tmp_path / "before"), str(tmp_path / "after")
 
 
@@ -208,7 +208,7 @@ def test_the_command_fails_for_the_worse_run_only_where_asked(
     before, after = runs
     assert main(["compare", before, after]) == 0
     shown = capsys.readouterr().out
-    assert "240 frames with truth" in shown
+    assert "120 frames with truth" in shown
     assert "B is worse than A: MPJPE" in shown
     assert main(["compare", before, after, "--fail-if-worse"]) == 1
     assert main(["compare", after, before, "--fail-if-worse"]) == 0

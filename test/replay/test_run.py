@@ -12,6 +12,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -547,6 +548,7 @@ def test_ctrl_c_leaves_a_whole_part(tmp_path: Path) -> None:
     try:
         while not list(out.glob("skeletons/*.mcap")):
             assert process.poll() is None
+            time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=120)
     finally:

@@ -20,6 +20,7 @@ from stsp_model.bag import (
     is_bag,
     typestore,
 )
+from stsp_model.camera import Camera
 from stsp_model.sources import Source, SourceError, open_source
 
 IMAGE_TOPIC, CAMERA_INFO_TOPIC = "/camera/image/compressed", "/camera/camera_info"
@@ -44,8 +45,6 @@ def write_bag(
         ValueError, SourceError, BagError: with a sentence. No part of a bag stays behind then, nor
             after Ctrl-C.
     """
-    from stsp_model.camera import Camera  # with PyTorch
-
     camera = None
     if field_of_view is not None:
         camera = Camera.of_field_of_view(field_of_view, *source.size)

@@ -50,7 +50,7 @@ class Keypoints2D:
     """2D joints as GSR takes them, for N people.
 
     joints (N, J, 2): in the virtual camera, half box sides from the box's centre; 0 where missing.
-    extras (N, 2): log of the box's half side, tilt of the view; of `camera.virtual_camera`.
+    extras (N, 2): log of the box's half side, tilt of the view; of `virtual_camera`.
     mass (N, J): 0..1, how sure the detector is; 0 where missing.
     covariance (N, J, 2, 2): half box sides squared.
     missing (N, J): bool.

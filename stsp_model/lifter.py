@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from .body import BODY_FRAMES, BODY_VALUES, body_of, running_median, with_bone_lengths
-from .camera import virtual_camera
 from .epe import mass_logit
 from .gsr import GSR, LAYERS, LOG_VARIANCE_RANGE, FramePose, Keypoints2D
 from .skeleton import BONE_COUNT, JOINT_COUNT
 from .tmp import TAU, TMP, History
+from .virtual_camera import virtual_camera
 
 MAX_GAP = 0.5  # s; after a longer pause between frames a track starts anew
 Data = TypeVar("Data")

@@ -11,7 +11,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from stsp_model.camera import virtual_camera
 from stsp_model.crop import crop, crop_box, to_crop, to_image, whole_image
 from stsp_model.data.errors import DataError
 from stsp_model.data.samples import BoolArray, FloatArray
@@ -33,6 +32,7 @@ from stsp_model.training.epe_batches import (
 )
 from stsp_model.training.lift_batches import LiftBatch, LiftBatches
 from stsp_model.training.plan import generator, item, places
+from stsp_model.virtual_camera import virtual_camera
 
 _LEAST_JOINTS = 3  # with fewer a frame shows nobody
 # Deviations of a clip's boxes' place and of their size's logarithm, about those of a tracker: on

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from stsp_model.camera import Camera, virtual_camera
+from stsp_model.camera import Camera
+from stsp_model.virtual_camera import virtual_camera
 
 K = np.array([[600.0, 0, 319.5], [0, 590.0, 239.5], [0, 0, 1]])
 LENSES = {

@@ -30,8 +30,10 @@ def pretend_installed(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
 
 
 def test_the_command_line_imports_neither_ros_nor_torch() -> None:
+    """Nor does what works without a network, as the import of PyTorch takes seconds."""
     code = (
         "import sys, stsp_model.cli as cli; cli.parser(); "
+        "import stsp_model.bench.run, stsp_model.bench.stream; "
         "sys.exit(' '.join({'rclpy', 'torch', 'stsp_ros'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from stsp_model.body import BODY_FRAMES
-from stsp_model.camera import virtual_camera
 from stsp_model.lifter import Keypoints, Lifter, TrackState
 from stsp_model.losses import bone_lengths
+from stsp_model.virtual_camera import virtual_camera
 
 CHANNELS = 4
 EPOCH = 1.7e9  # stamps as cameras give them

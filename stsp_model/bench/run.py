@@ -18,6 +18,7 @@ from stsp_model.bench.floor import measure_floor
 from stsp_model.bench.steps import StepResult, measure_steps
 from stsp_model.cli import what_ros_lacks
 from stsp_model.files import no_folder, write_json
+from stsp_model.sources import open_source
 from stsp_model.threads import network_threads
 
 STEP, NODE, FLOOR = "step", "node", "floor"
@@ -34,6 +35,8 @@ def run(options: argparse.Namespace) -> None:
     parts, lacking = _parts(options)
     if options.frames < options.rounds:
         raise ValueError(f"{options.frames} frames cannot be timed in {options.rounds} rounds")
+    if parts != [FLOOR]:
+        open_source(options.source)  # before processes start that need it
     found: dict[str, Any] = {}
     try:
         _measure(options, parts, found)

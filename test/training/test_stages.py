@@ -35,7 +35,9 @@ def test_stage_epe_learns_to_see_joints(tmp_path, lspet):
 def test_stage_finder_learns_where_people_are_and_leaves_the_rest_alone(tmp_path, lspet, films):
     model = STSPNet(minisets.TINY)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    config = minisets.finder_config(epochs=3, steps_per_epoch=20)
+    config = minisets.finder_config(
+        epochs=4, steps_per_epoch=13, batch=4, learning_rate=0.004, average_decay=0.8
+    )
     history = train_stage(
         model, config, [lspet, films[0]], tmp_path, [lspet, films[1]], device="cpu"
     )
@@ -63,7 +65,7 @@ def test_stage_lift_learns_depth_and_leaves_the_keypoint_module_alone(tmp_path, 
     model = STSPNet(minisets.TINY)
     before = {name: value.clone() for name, value in model.epe.state_dict().items()}
     model.note = "finder: before\nepe: before"
-    config = minisets.lift_config(epochs=3, steps_per_epoch=25, batch=8, learning_rate=0.001)
+    config = minisets.lift_config(epochs=2, steps_per_epoch=25, batch=4, learning_rate=0.001)
     quiet = replace(config.noise, spread=1.1)  # mostly small errors
     config = replace(config, noise=quiet, clips=replace(config.clips, mixed=0.0, tumbled=0.0))
     history = train_stage(model, config, [cmu], tmp_path / "lift", device="cpu")

@@ -389,7 +389,6 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def main(args: list[str] | None = None) -> int:
     """Play to the end; 1 with a sentence on stderr if that is not possible, exit 130 at Ctrl-C."""
     argv = sys.argv if args is None else ["player", *args]
-    options = parse(remove_ros_args(argv)[1:])
 
     def end(*_: object) -> None:
         # No KeyboardInterrupt: where one strikes in an exec, as of rosbags, Python remembers it
@@ -399,7 +398,12 @@ def main(args: list[str] | None = None) -> int:
     # SIGINT as well: a script's background job inherits it ignored, and Python leaves it at that.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
-    rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        options = parse(remove_ros_args(argv)[1:])
+        rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:  # as for a remap that is none
+        print(f"player: {error}", file=sys.stderr)
+        return 1
     try:
         source = open_source(options.source, options.image_topic, options.start)
         node = rclpy.create_node("player")

@@ -96,12 +96,16 @@ def main(args: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="recorder", description=__doc__)
     parser.add_argument("bag", type=Path, help="folder to write, which must not exist yet")
     parser.add_argument("--status", action="store_true", help="print counts as lines of JSON")
-    options = parser.parse_args(remove_ros_args(argv)[1:])
     # Noticed between two callbacks: a KeyboardInterrupt could strike in the middle of a write.
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        options = parser.parse_args(remove_ros_args(argv)[1:])
+        rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:  # as for a remap that is none
+        print(f"recorder: {error}", file=sys.stderr)
+        return 1
     try:
         with BagWriter(options.bag) as bag:
             executor = SingleThreadedExecutor()

@@ -113,3 +113,13 @@ def test_an_existing_bag_is_not_overwritten(tmp_path: Path) -> None:
     assert process.returncode == 1
     assert "exists already and is not overwritten" in err
     assert "Traceback" not in err
+
+
+@pytest.mark.usefixtures("domain")
+def test_a_remap_that_is_none_is_no_traceback(tmp_path: Path) -> None:
+    process = recorder(tmp_path / "bag", "--ros-args", "-r", "stsp")
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "recorder: " in err
+    assert "Couldn't parse remap rule" in err
+    assert "Traceback" not in err

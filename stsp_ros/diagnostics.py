@@ -169,11 +169,11 @@ class LossCounter:
 def status(
     name: str, device: str, findings: Sequence[Finding], values: Mapping[str, str]
 ) -> DiagnosticStatus:
-    """One status, as bad as its worst finding."""
+    """One status, as bad as its worst finding; without any it says the state, one of `values`."""
     return DiagnosticStatus(
         level=max((_LEVELS[finding.level] for finding in findings), default=DiagnosticStatus.OK),
         name=name,
-        message="; ".join(finding.sentence for finding in findings) or "running",
+        message="; ".join(finding.sentence for finding in findings) or values["state"],
         hardware_id=device,
         values=[KeyValue(key=key, value=value) for key, value in values.items()],
     )

@@ -139,7 +139,7 @@ def test_a_new_subscription_that_fails_leaves_the_old_one_and_is_told(bench: Ben
     bench.peer.image.publish(an_image(50.0))
     bench.peer.skeletons_at(50.0)
     assert bench.peer.set_parameter("image_transport", "raw").successful
-    bench.peer.status(lambda _, status: status.message == "running")
+    bench.peer.status(lambda _, status: status.message == "active")
     bench.peer.image.publish(an_image(51.0))
     bench.peer.skeletons_at(51.0)
 

@@ -24,7 +24,8 @@ def test_without_autostart_it_waits_for_its_manager(bench: Bench) -> None:
         return FakeEstimator()
 
     bench.start(factory, autostart=False)
-    bench.peer.status(lambda values, _: values.get("state") == "unconfigured")
+    status = bench.peer.status(lambda values, _: values.get("state") == "unconfigured")
+    assert status.message == "unconfigured"
     assert bench.peer.state() == "unconfigured"
     assert built == []
 

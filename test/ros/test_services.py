@@ -48,7 +48,8 @@ def test_disable_stops_and_enable_resumes(bench: Bench) -> None:
     wait_for(lambda: Marker.DELETEALL in actions(bench), "DELETEALL")
     assert fake.resets > resets
     wait_for(lambda: bench.peer.image.get_subscription_count() == 0, "the end of subscribing")
-    bench.peer.status(lambda values, _: values.get("state") == "active, disabled")
+    status = bench.peer.status(lambda values, _: values.get("state") == "active, disabled")
+    assert status.message == "active, disabled"
     assert enable(bench, True).success
     bench.peer.greet()
 

@@ -36,15 +36,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from .pose import Pose, TrackingState
 from .skeleton import ANGLES, INDEX, JOINT_COUNT
-
-if TYPE_CHECKING:
-    from .pose import Pose
 
 FloatArray = npt.NDArray[np.float64]
 _Bone = tuple[int, int]
@@ -84,8 +81,6 @@ def named_angles(poses: Sequence[Pose]) -> tuple[list[str], FloatArray]:
 
     Unknown angles are NaN; who is lost has none.
     """
-    from .pose import TrackingState  # with PyTorch
-
     seen = [pose for pose in poses if pose.tracking_state != TrackingState.TERMINATE]
     joints = np.array([pose.joints for pose in seen]).reshape(-1, JOINT_COUNT, 3)
     names = [f"{pose.id}/{name}" for pose in seen for name in ANGLE_NAMES]

@@ -20,10 +20,10 @@ from rosbags.typesys.store import Typestore
 
 from .angles import named_angles
 from .messages import MessageTypes
+from .pose import Pose
 
 if TYPE_CHECKING:  # it comes with PyTorch, which bags do not need
     from .camera import Camera
-    from .pose import Pose
 
 SKELETONS_TYPE = "stsp/msg/Skeleton3DArray"
 MARKERS_TYPE = "visualization_msgs/msg/MarkerArray"

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from .pose import Pose
 from .skeleton import JOINTS
-
-if TYPE_CHECKING:
-    from .pose import Pose
 
 Message = Callable[..., Any]  # makes a message of its fields, given by name
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import array
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,12 +17,9 @@ from std_msgs.msg import ColorRGBA, Header
 from stsp.msg import Keypoint2D, Keypoint3D, Skeleton3D, Skeleton3DArray
 from visualization_msgs.msg import Marker, MarkerArray
 
-from stsp_model import messages
+from stsp_model import messages, pose
 from stsp_model.angles import named_angles
 from stsp_model.images import UnknownEncodingError, decode_compressed, decode_image
-
-if TYPE_CHECKING:
-    from stsp_model import pose
 
 _JPEG_QUALITY = 80
 TYPES = messages.MessageTypes(

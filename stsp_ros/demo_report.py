@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from stsp_model.bag import BagReader, stamp_nanoseconds
 from stsp_model.drawing import contact_sheet, draw_skeleton, shrink_to_width
+from stsp_model.pose import TrackingState
 from stsp_model.sources import Source
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ _LANDSCAPE = (4, 480)  # columns, tile width in px
 _PORTRAIT = (6, 320)
 # As the node's diagnostics name them: estimation and overhead make up the first.
 _NODE_LATENCIES = ("arrival to publication", "estimation", "overhead")
-_TERMINATE = 3  # Skeleton3D.TRACKING_TERMINATE
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def _skeletons_topic(reader: BagReader) -> str:
 
 
 def _visible(skeleton: Any) -> bool:
-    return skeleton.tracking_state != _TERMINATE and any(
+    return skeleton.tracking_state != TrackingState.TERMINATE and any(
         np.isfinite(joint.u) for joint in skeleton.joints_2d
     )
 

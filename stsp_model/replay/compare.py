@@ -21,7 +21,7 @@ from stsp_model.evaluation.video import MIN_VISIBLE
 from stsp_model.replay.bootstrap import BLOCK, draws, interval
 from stsp_model.replay.curves import period
 from stsp_model.replay.match import match
-from stsp_model.replay.record import Record, Track, read_record
+from stsp_model.replay.record import ROWS, Record, Track, read_record
 from stsp_model.skeleton import JOINT_COUNT, JOINTS
 
 FloatArray = npt.NDArray[np.float64]
@@ -309,7 +309,7 @@ def _aligned(track: Track, rows: npt.NDArray[np.int64], count: int) -> Track:
     place = rows[track.frames]
     inside = place >= 0
     values: dict[str, Any] = {}
-    for name in ("joints", "root", "joints_2d", "confidence", "variance", "box", "height"):
+    for name in ROWS:
         rows_of = getattr(track, name)
         values[name] = np.full((count, *rows_of.shape[1:]), np.nan)
         values[name][place[inside]] = rows_of[inside]

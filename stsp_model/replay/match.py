@@ -9,9 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stsp_model.evaluation.video import nearest_pairs
-from stsp_model.replay.record import Record, Track
-
-_ROWS = ("joints", "root", "joints_2d", "confidence", "variance", "box", "height")
+from stsp_model.replay.record import ROWS, Record, Track
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +28,7 @@ class Match:
         """The rows of the tracks beside those of the truth: M frames, NaN where there is none."""
         found = self.track >= 0
         rows: dict[str, npt.NDArray[np.float32]] = {}
-        for name in _ROWS:
+        for name in ROWS:
             values = np.full_like(getattr(self.truth, name), np.nan)
             for i in np.unique(self.track[found]):
                 here = self.track == i

@@ -20,7 +20,7 @@ VERSION = 1
 OUTCOMES = (PROCESSED, SUPERSEDED, LATE, BAD_IMAGE, FAILED)
 
 # Of a track, per frame: the shape of a row.
-_ROWS: Mapping[str, tuple[int, ...]] = {
+ROWS: Mapping[str, tuple[int, ...]] = {
     "joints": (JOINT_COUNT, 3),
     "root": (3,),
     "joints_2d": (JOINT_COUNT, 2),
@@ -138,7 +138,7 @@ def _stacked(prefix: str, tracks: Sequence[Track]) -> dict[str, npt.NDArray[Any]
         f"{prefix}.lengths": np.array([len(track.frames) for track in tracks], np.int64),
         f"{prefix}.frames": np.concatenate([none, *(track.frames for track in tracks)]),
     }
-    for name, row in _ROWS.items():
+    for name, row in ROWS.items():
         rows = [np.asarray(getattr(track, name), np.float32) for track in tracks]
         arrays[f"{prefix}.{name}"] = np.concatenate([np.empty((0, *row), np.float32), *rows])
     return arrays
@@ -213,7 +213,7 @@ def _tracks(
     _check(f"{prefix}.frames", index, (int(lengths.sum()),), "i")
     if ((index < 0) | (index >= frames)).any():
         raise ValueError(f"{prefix}.frames lies outside the {frames} frames")
-    for name, row in _ROWS.items():
+    for name, row in ROWS.items():
         _check(f"{prefix}.{name}", arrays[f"{prefix}.{name}"], (len(index), *row), "f")
     tracks = []
     ends = np.cumsum(lengths).tolist()
@@ -221,7 +221,7 @@ def _tracks(
         part = slice(end - length, end)
         if (np.diff(index[part]) <= 0).any():
             raise ValueError(f"{prefix}.frames of {id} do not increase")
-        rows = {name: arrays[f"{prefix}.{name}"][part].astype(np.float32) for name in _ROWS}
+        rows = {name: arrays[f"{prefix}.{name}"][part].astype(np.float32) for name in ROWS}
         tracks.append(Track(str(id), index[part].astype(np.int64), **rows))
     return tuple(tracks)
 

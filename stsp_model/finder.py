@@ -9,18 +9,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .hrnet import BasicBlock, Normalise
+from .hrnet import BasicBlock, Normalise, strided
 
 FINDER_SIZE = (320, 256)  # width, height of the letterboxed frame, pixels
 FINDER_STRIDE = 8  # pixels of the letterboxed frame per cell of the heat map
 CENTRE_BIAS = 2.0  # an untrained network sees a person, so that everything behind it runs
 _TYPICAL_DISTANCE = 64.0  # pixels from a centre to an edge of its box, where the head starts from
 _DISTANCE_RANGE = 5.0  # of the logarithm: distances from 0.4 to 9500 pixels
-
-
-def _reduce(inputs: int, outputs: int) -> list[nn.Module]:
-    convolution = nn.Conv2d(inputs, outputs, 3, 2, 1, bias=False)
-    return [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
 
 
 def _widen(inputs: int, outputs: int) -> nn.Sequential:
@@ -38,10 +33,10 @@ class Finder(nn.Module):
         super().__init__()
         self.normalise = Normalise()
         self.fine = nn.Sequential(
-            *_reduce(3, 16), *_reduce(16, 32), *_reduce(32, 48), BasicBlock(48)
+            *strided(3, 16), *strided(16, 32), *strided(32, 48), BasicBlock(48)
         )
-        self.middle = nn.Sequential(*_reduce(48, 64), BasicBlock(64), BasicBlock(64))
-        self.coarse = nn.Sequential(*_reduce(64, 96), BasicBlock(96), BasicBlock(96))
+        self.middle = nn.Sequential(*strided(48, 64), BasicBlock(64), BasicBlock(64))
+        self.coarse = nn.Sequential(*strided(64, 96), BasicBlock(96), BasicBlock(96))
         self.from_middle = _widen(64, 48)
         self.from_coarse = _widen(96, 48)
         self.mix = nn.Sequential(

@@ -57,7 +57,8 @@ def _conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
 
 
-def _strided(inputs: int, outputs: int) -> nn.Sequential:
+def strided(inputs: int, outputs: int) -> nn.Sequential:
+    """A 3x3 convolution that halves the resolution, with batch norm and ReLU."""
     return nn.Sequential(_conv3x3(inputs, outputs, 2), nn.BatchNorm2d(outputs), nn.ReLU())
 
 
@@ -113,7 +114,7 @@ def _fuse(source: int, target: int, widths: Sequence[int]) -> nn.Module:
             nn.Upsample(scale_factor=2.0 ** (source - target), mode="nearest"),
         )
     steps: list[nn.Module] = [
-        _strided(widths[source], widths[source]) for _ in range(target - source - 1)
+        strided(widths[source], widths[source]) for _ in range(target - source - 1)
     ]
     steps.append(
         nn.Sequential(_conv3x3(widths[source], widths[target], 2), nn.BatchNorm2d(widths[target]))
@@ -172,14 +173,14 @@ class HRNet(nn.Module):
         self.transition1 = nn.ModuleList(
             [
                 nn.Sequential(_conv3x3(expanded, widths[0]), nn.BatchNorm2d(widths[0]), nn.ReLU()),
-                nn.Sequential(_strided(expanded, widths[1])),
+                nn.Sequential(strided(expanded, widths[1])),
             ]
         )
         self.transition2 = nn.ModuleList(
-            [nn.Identity(), nn.Identity(), nn.Sequential(_strided(widths[1], widths[2]))]
+            [nn.Identity(), nn.Identity(), nn.Sequential(strided(widths[1], widths[2]))]
         )
         self.transition3 = nn.ModuleList(
-            [nn.Identity()] * 3 + [nn.Sequential(_strided(widths[2], widths[3]))]
+            [nn.Identity()] * 3 + [nn.Sequential(strided(widths[2], widths[3]))]
         )
         stages = []
         for branches, modules in zip((2, 3, 4), size.modules, strict=True):

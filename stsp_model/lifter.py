@@ -162,12 +162,12 @@ def advanced(
     ]
 
 
-def _map(data: Data, change: Callable[[Tensor], Tensor]) -> Data:
+def mapped(data: Data, change: Callable[[Tensor], Tensor]) -> Data:
     """The same dataclass with every tensor in it changed."""
 
     def changed(value: Any) -> Any:
         if is_dataclass(value):
-            return _map(value, change)
+            return mapped(value, change)
         return change(value) if isinstance(value, Tensor) else value
 
     values = {f.name: changed(getattr(data, f.name)) for f in fields(data)}  # type: ignore[arg-type]
@@ -307,7 +307,7 @@ class Lifter(nn.Module):
         keypoints = _marked(keypoints)
         K = K.unsqueeze(1) if K.ndim == 3 else K
         frame = self._frame(
-            _map(keypoints, lambda x: x.flatten(0, 1)),
+            mapped(keypoints, lambda x: x.flatten(0, 1)),
             boxes.flatten(0, 1),
             K.expand(*size, 3, 3).flatten(0, 1),
         )
@@ -359,7 +359,7 @@ class Lifter(nn.Module):
             keypoints.mass.flatten(0, 1),
             subject_height,
         )
-        return _map(lifted, lambda x: x.unflatten(0, size))
+        return mapped(lifted, lambda x: x.unflatten(0, size))
 
     def _frame(self, keypoints: Keypoints, boxes: Tensor, K: Tensor) -> FramePose:
         """GSR's pose of every frame on its own, turned from the virtual to the real camera."""

@@ -19,7 +19,7 @@ from .epe import EPE, Observation
 from .finder import FINDER_SIZE, Finder
 from .gsr import LAYERS
 from .hrnet import HRNetSize
-from .lifter import MAX_GAP, Keypoints, Lifted, Lifter, TrackState
+from .lifter import MAX_GAP, Keypoints, Lifted, Lifter, TrackState, mapped
 from .runtime import FLOAT32
 from .skeleton import JOINT_COUNT
 from .tmp import TAU
@@ -234,13 +234,7 @@ class STSPNet(nn.Module):
         size = clip.stamps.shape
         observation = self.observe(clip.crops.flatten(0, 1), clip.saliency.flatten(0, 1))
         flat = image_keypoints(observation, clip.crop_boxes.flatten(0, 1))
-        assert flat.features is not None
-        keypoints = Keypoints(
-            flat.joints.unflatten(0, size),
-            flat.mass.unflatten(0, size),
-            flat.covariance.unflatten(0, size),
-            flat.features.unflatten(0, size),
-        )
+        keypoints = mapped(flat, lambda x: x.unflatten(0, size))
         lifted = self.lifter.clip(
             keypoints, clip.boxes, clip.K, clip.stamps, clip.valid, clip.subject_height, max_gap
         )

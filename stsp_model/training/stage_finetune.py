@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
+from operator import itemgetter
 from typing import Any, TypeVar
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from stsp_model.crop import to_image
 from stsp_model.epe import Observation, soft_argmax
-from stsp_model.lifter import Keypoints, Lifted
+from stsp_model.lifter import Keypoints, Lifted, mapped
 from stsp_model.losses import depth_loss, presence_loss, trajectory_loss
 from stsp_model.metrics import mpjpe, n_mpjpe
 from stsp_model.network import STSPNet, image_keypoints
@@ -87,10 +88,10 @@ class FinetuneLosses(Losses):
         observation = self.model.observe(images, saliency)
         of_motion = _of_motion(self.motion(motion)) if motion is not None else {}
         with torch.autocast(images.device.type, enabled=False):
-            observation = _changed(observation, lambda x: x.float())
+            observation = mapped(observation, lambda x: x.float())
             joints = torch.cat([crops.joints, clips.joints.flatten(0, 1)])
             known = torch.cat([crops.known, clips.labelled.flatten(0, 1)])
-            film = _changed(observation, lambda x: x[real:])
+            film = mapped(observation, lambda x: x[real:])
             lifted = self._lift(film, clips)
             return {
                 **lift_losses(
@@ -114,7 +115,7 @@ class FinetuneLosses(Losses):
         without = Keypoints(keypoints.joints, keypoints.mass, keypoints.covariance)
         parts = []
         for first, points in enumerate((keypoints, without)):
-            chosen = _changed(points, lambda x, first=first: x[first::2])
+            chosen = mapped(points, itemgetter(slice(first, None, 2)))
             own = _every_other(clips, first)
             parts.append(self.model.lifter.clip(chosen, own.boxes, own.K, own.stamps, own.valid))
         return _interleaved(*parts)
@@ -123,7 +124,7 @@ class FinetuneLosses(Losses):
 def clip_keypoints(film: Observation, clips: ClipBatch) -> Keypoints:
     """2D joints (B, T, ...) in pixels of the image, of what was seen in B * T crops."""
     flat = image_keypoints(film, clips.crop_boxes.flatten(0, 1))
-    return _changed(flat, lambda x: x.unflatten(0, clips.stamps.shape))
+    return mapped(flat, lambda x: x.unflatten(0, clips.stamps.shape))
 
 
 def _trajectory(film: Observation, clips: ClipBatch, literal: bool) -> Tensor:
@@ -157,12 +158,6 @@ def _of_motion(values: dict[str, Data]) -> dict[str, Data]:
 
 def _known(clips: ClipBatch) -> Tensor:
     return clips.valid.unsqueeze(-1).expand(clips.labelled.shape)
-
-
-def _changed(data: Data, change: Any) -> Data:
-    """The same dataclass with every tensor in it changed."""
-    values = {f.name: getattr(data, f.name) for f in fields(data)}  # type: ignore[arg-type]
-    return type(data)(**{n: change(v) if isinstance(v, Tensor) else v for n, v in values.items()})
 
 
 def _interleaved(first: Data, second: Data) -> Data:

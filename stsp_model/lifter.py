@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -39,23 +39,6 @@ class Keypoints:
     mass: Tensor
     covariance: Tensor
     features: Tensor | None = None
-
-
-class Poses(Protocol):
-    """What of `Lifted` a live stream needs; see there."""
-
-    @property
-    def joints(self) -> Tensor: ...
-    @property
-    def variance(self) -> Tensor: ...
-    @property
-    def confidence(self) -> Tensor: ...
-    @property
-    def height(self) -> Tensor: ...
-    @property
-    def height_variance(self) -> Tensor: ...
-    @property
-    def frames_used(self) -> Tensor: ...
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from stsp_model.epe import Observation
-from stsp_model.lifter import MAX_GAP, Keypoints, Past, Poses, TrackState, advanced, continued
+from stsp_model.lifter import MAX_GAP, Keypoints, Lifted, Past, TrackState, advanced, continued
 from stsp_model.runtime.graphs import EPE, FINDER, LIFTER, STATE
 
 # A graph as a backend runs it: its inputs to its outputs, on the CPU, in the order of
@@ -47,7 +47,7 @@ class Network(Protocol):
         states: Sequence[TrackState],
         subject_height: Tensor | None = None,
         max_gap: float = MAX_GAP,
-    ) -> tuple[Poses, list[TrackState]]: ...
+    ) -> tuple[Lifted | FramePoses, list[TrackState]]: ...
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from safetensors.torch import save as serialise
 from torch import Tensor
 
 from .files import replacing
-from .network import PRESETS, Preset, STSPNet
+from .network import PRESETS, Preset, STSPNet, as_preset
 from .skeleton import JOINTS
 
 FORMAT = "stsp"
@@ -91,10 +91,11 @@ def load_model(
         shipped = WEIGHTS / f"{name_or_path}.safetensors"
         if shipped.is_file():
             return _read(shipped, name_or_path if preset is None else preset).eval().to(place)
-        if preset is not None and _preset(preset) != PRESETS[name_or_path]:
+        if preset is not None and as_preset(preset) != PRESETS[name_or_path]:
             raise ValueError(
                 f"no weights ship for preset {name_or_path!r}, and an untrained network of the "
-                f"given preset, {_preset(preset).name!r}, differs from it; give the path of weights"
+                f"given preset, {as_preset(preset).name!r}, differs from it; give the path of "
+                "weights"
             )
         warnings.warn(
             f"no trained weights ship for preset {name_or_path!r}: the network is untrained and "
@@ -120,14 +121,6 @@ def usable_device(device: str | torch.device) -> torch.device:
         reason = str(error).splitlines()[0]
         raise ValueError(f"device is {str(device)!r}, which cannot be used: {reason}") from None
     return place
-
-
-def _preset(preset: str | Preset) -> Preset:
-    if isinstance(preset, Preset):
-        return preset
-    if preset not in PRESETS:
-        raise ValueError(f"preset is {preset!r}, expected one of {', '.join(PRESETS)}")
-    return PRESETS[preset]
 
 
 def _sizes(preset: Preset) -> str:
@@ -185,7 +178,7 @@ def _read(path: Path, preset: str | Preset | None) -> STSPNet:
 def _wanted(path: Path, found: dict[str, str], preset: str | Preset | None) -> Preset:
     name = found.get("preset", "")
     if preset is not None:
-        wanted = _preset(preset)
+        wanted = as_preset(preset)
         if name != wanted.name:
             raise ValueError(
                 f"{path} holds weights of preset {name!r}, not of {wanted.name!r}; "

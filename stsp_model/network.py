@@ -79,6 +79,15 @@ PRESETS: dict[str, Preset] = {
 }
 
 
+def as_preset(preset: str | Preset) -> Preset:
+    """The preset itself, or that of a name in PRESETS; ValueError if there is none."""
+    if isinstance(preset, Preset):
+        return preset
+    if preset not in PRESETS:
+        raise ValueError(f"preset is {preset!r}, expected one of {', '.join(PRESETS)}")
+    return PRESETS[preset]
+
+
 @dataclass(frozen=True)
 class Clip:
     """B tracks of T frames, for `STSPNet.forward`.
@@ -170,11 +179,7 @@ class STSPNet(nn.Module):
 
     def __init__(self, preset: str | Preset = "edge", seed: int = 0) -> None:
         super().__init__()
-        if isinstance(preset, str):
-            if preset not in PRESETS:
-                raise ValueError(f"preset is {preset!r}, expected one of {', '.join(PRESETS)}")
-            preset = PRESETS[preset]
-        self.preset = preset
+        self.preset = preset = as_preset(preset)
         self.input_size = (preset.crop, preset.crop)
         self.finder_size = FINDER_SIZE
         self.trained = False

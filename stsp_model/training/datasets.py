@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch.utils.data import ConcatDataset
 
 from stsp_model.crop import BORDER_BGR, Image
 from stsp_model.data.errors import DataError
@@ -158,23 +159,6 @@ def _covered(image: Image, crowds: FloatArray, people: FloatArray) -> Image:
     return np.where(hidden[..., None], np.array(BORDER_BGR, np.uint8), image)
 
 
-@dataclass(frozen=True, eq=False)
-class Clips:
-    """Rendered clips of several folders, one after the other."""
-
-    folders: tuple[ShardClips, ...]
-
-    def __len__(self) -> int:
-        return sum(len(folder) for folder in self.folders)
-
-    def __getitem__(self, index: int) -> RenderedClip:
-        for folder in self.folders:
-            if index < len(folder):
-                return folder[index]
-            index -= len(folder)
-        raise IndexError("there are fewer clips")
-
-
 def open_people(specs: Sequence[str]) -> tuple[People, People | None]:
     """The training parts of image sets, and of rendered sets where there are any.
 
@@ -186,7 +170,9 @@ def open_people(specs: Sequence[str]) -> tuple[People, People | None]:
     return real, People(tuple(open_training(drawn, (RENDERED,)))) if drawn else None
 
 
-def open_clips(specs: Sequence[str], parts: Mapping[str, str | None]) -> Clips:
+def open_clips(
+    specs: Sequence[str], parts: Mapping[str, str | None]
+) -> ConcatDataset[RenderedClip]:
     """Rendered clips: `parts` is TRAINED or SELECTED. Raises DataError if there are none."""
     if not specs:
         use, option = ("train on", "data") if parts is TRAINED else ("select by", "select")
@@ -194,8 +180,7 @@ def open_clips(specs: Sequence[str], parts: Mapping[str, str | None]) -> Clips:
             f"no rendered video to {use}: give --{option} {RENDERED}:DIR, as "
             f"`stsp synth --split {parts[RENDERED]}` writes it"
         )
-    folders = [split_spec(spec)[1] for spec in specs]
-    return Clips(tuple(ShardClips(folder, parts[RENDERED]) for folder in folders))
+    return ConcatDataset(ShardClips(split_spec(spec)[1], parts[RENDERED]) for spec in specs)
 
 
 def of_format(specs: Sequence[str], formats: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.utils.data import ConcatDataset
 
 from stsp_model.crop import crop, crop_box, to_crop, to_image, whole_image
 from stsp_model.data.errors import DataError
@@ -20,7 +21,7 @@ from stsp_model.skeleton import FLIP
 from stsp_model.training.augment import Image, crop_matrix, random_turn, spoil, warp_turned
 from stsp_model.training.config import Augmentation
 from stsp_model.training.config_3d import FinetuneConfig
-from stsp_model.training.datasets import Clips, People
+from stsp_model.training.datasets import People
 from stsp_model.training.epe_batches import (
     Crop,
     Crops,
@@ -303,7 +304,7 @@ class FinetuneBatches:
 
     config: FinetuneConfig
     real: People
-    clips: Clips
+    clips: ConcatDataset[RenderedClip]
     motion: LiftBatches | None
     side: int
 

@@ -128,17 +128,15 @@ class RunningNetwork:
     def _run(self, graph: str, inputs: Sequence[Tensor]) -> list[Tensor]:
         """One call, or as many as a static batch makes of it; the last is filled up."""
         count, run = len(inputs[0]), self.runs[graph]
-        if self.batch in (0, count):
-            return run(inputs)
-        starts = range(0, count, self.batch)
-        pieces = [run([_piece(value, start, self.batch) for value in inputs]) for start in starts]
-        return [torch.cat(parts)[:count] for parts in zip(*pieces, strict=True)]
+        return run(inputs) if self.batch in (0, count) else _in_pieces(run, inputs, self.batch)
 
 
-def _piece(values: Tensor, start: int, size: int) -> Tensor:
-    """Rows of a batch from `start` on; the last is repeated where there are too few."""
-    rows = torch.arange(start, start + size).clamp_max(len(values) - 1)
-    return values[rows]
+def _in_pieces(run: Run, inputs: Sequence[Tensor], size: int) -> list[Tensor]:
+    """A run for so many people at a time; where too few are left the last one is repeated."""
+    count = len(inputs[0])
+    every = torch.arange(-(-count // size) * size).clamp_max(count - 1)
+    pieces = [run([value[rows] for value in inputs]) for rows in every.split(size)]
+    return [torch.cat(parts)[:count] for parts in zip(*pieces, strict=True)]
 
 
 def filled_up(count: int, most: int) -> int:
@@ -155,11 +153,6 @@ def padded(run: Run, most: int) -> Run:
     def padded_run(inputs: Sequence[Tensor]) -> list[Tensor]:
         count = len(inputs[0])
         size = filled_up(count, most)
-        if size == count:
-            return run(inputs)
-        pieces = [
-            run([_piece(value, start, size) for value in inputs]) for start in range(0, count, size)
-        ]
-        return [torch.cat(parts)[:count] for parts in zip(*pieces, strict=True)]
+        return run(inputs) if size == count else _in_pieces(run, inputs, size)
 
     return padded_run

@@ -31,6 +31,9 @@ IMAGE_TYPE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE_TYPE = "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
 JOINT_STATE_TYPE = "sensor_msgs/msg/JointState"
+# Of the bags that we make of other things.
+IMAGE_TOPIC, CAMERA_INFO_TOPIC = "/camera/image/compressed", "/camera/camera_info"
+FRAME_ID = "camera_optical_frame"
 
 _BAG_VERSION: Literal[8] = 8  # of metadata.yaml; Humble cannot read 9
 # What may save a bag that was cut off; by whether it is one of SQLite.

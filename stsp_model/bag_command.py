@@ -12,8 +12,11 @@ import cv2
 from tqdm import tqdm
 
 from stsp_model.bag import (
+    CAMERA_INFO_TOPIC,
     CAMERA_INFO_TYPE,
     COMPRESSED_IMAGE_TYPE,
+    FRAME_ID,
+    IMAGE_TOPIC,
     BagWriter,
     camera_info,
     header,
@@ -23,8 +26,6 @@ from stsp_model.bag import (
 from stsp_model.camera import Camera
 from stsp_model.sources import Source, SourceError, open_source
 
-IMAGE_TOPIC, CAMERA_INFO_TOPIC = "/camera/image/compressed", "/camera/camera_info"
-FRAME_ID = "camera_optical_frame"
 _QUALITY = 95  # of the JPEGs
 
 

@@ -17,13 +17,12 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 from stsp.msg import Skeleton3DArray
 
-from stsp_model.bag import camera_info, header
+from stsp_model.bag import FRAME_ID, camera_info, header
 from stsp_model.bench.child import Message, serve
 from stsp_model.bench.stream import JPEG, Picture, Stream, load_stream
 from stsp_ros.player import camera_info_message, on_time, time_message, wait_for_subscribers
 from stsp_ros.spinner import Spinner
 
-_FRAME = "camera_optical_frame"
 _SECOND = 1_000_000_000  # ns
 _READY_TIMEOUT = 180.0  # s; the first import of torch from a slow disk takes a minute
 _SILENCE = 30.0  # s for two diagnostics, of which a node sends one each second
@@ -36,9 +35,9 @@ class Camera(Node):
 
     def __init__(self, stream: Stream, reliable: bool) -> None:
         super().__init__("camera")
-        head = Header(frame_id=_FRAME)
+        head = Header(frame_id=FRAME_ID)
         self._messages = itertools.cycle(_messages(stream, head))
-        self._info = camera_info_message(camera_info(stream.camera, header(0, _FRAME)), head)
+        self._info = camera_info_message(camera_info(stream.camera, header(0, FRAME_ID)), head)
         compressed = stream.pictures[0].encoding == JPEG
         kind, topic = (CompressedImage, "image/compressed") if compressed else (Image, "image")
         reliability = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT

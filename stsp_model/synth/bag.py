@@ -2,57 +2,52 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from stsp_model.bag import (
+    CAMERA_INFO_TOPIC,
     CAMERA_INFO_TYPE,
     COMPRESSED_IMAGE_TYPE,
+    FRAME_ID,
+    IMAGE_TOPIC,
     SKELETONS_TYPE,
     BagWriter,
     camera_info,
+    header,
+    message_types,
     typestore,
 )
 from stsp_model.data.shards import RenderedClip
-from stsp_model.skeleton import INDEX, JOINTS
+from stsp_model.messages import skeletons_message
+from stsp_model.pose import Pose, TrackingState
+from stsp_model.skeleton import INDEX, JOINT_COUNT
 from stsp_model.synth import CREDITS
 
-IMAGE_TOPIC = "/camera/image/compressed"
-CAMERA_INFO_TOPIC = "/camera/camera_info"
 TRUTH_TOPIC = "/ground_truth/skeletons"
-FRAME_ID = "camera_optical_frame"
-_TRACKING_OK, _SCALE_GIVEN = 1, 1
 
 
-def _skeleton(clip: RenderedClip, frame: int, person: int, header: Any) -> Any:
+def _pose(clip: RenderedClip, frame: int, person: int) -> Pose:
     """The truth about one child; a hidden joint has confidence 0 in 2D and keeps its place."""
-    types = typestore().types
-    vector, point = types["geometry_msgs/msg/Vector3"], types["geometry_msgs/msg/Point"]
-    solid, flat = clip.joints_3d[frame, person], clip.joints_2d[frame, person]
-    seen = clip.visible[frame, person]
-    known = np.zeros(3, np.float32)
+    solid = clip.joints_3d[frame, person]
     root = solid[INDEX["pelvis"]]
-    return types["stsp/msg/Skeleton3D"](
-        header=header,
+    return Pose(
         id=f"child_{person}",
-        tracking_state=_TRACKING_OK,
-        confidence=1.0,
-        root=point(*root.tolist()),
-        root_variance=known,
-        height=float(clip.heights[person]),
+        tracking_state=TrackingState.OK,
+        joints=solid - root,
+        variance=np.zeros((JOINT_COUNT, 3)),
+        confidence=np.ones(JOINT_COUNT),
+        joints_2d=clip.joints_2d[frame, person],
+        confidence_2d=clip.visible[frame, person].astype(np.float64),
+        root=root,
+        root_variance=np.zeros(3),
+        height=clip.heights[person],
         height_variance=0.0,
-        scale_source=_SCALE_GIVEN,
-        joints=[
-            types["stsp/msg/Keypoint3D"](offset=vector(*offset), confidence=1.0, variance=known)
-            for offset in (solid - root).tolist()
-        ],
-        joints_2d=[
-            types["stsp/msg/Keypoint2D"](u=u, v=v, confidence=float(shown))
-            for (u, v), shown in zip(flat.tolist(), seen, strict=True)
-        ],
-        box=clip.boxes[frame, person].astype(np.float32),
+        height_given=True,
+        box=clip.boxes[frame, person],
+        score=1.0,
         frames_used=0,
     )
 
@@ -62,7 +57,7 @@ def write_bag(path: str | Path, clip: RenderedClip) -> None:
 
     The bag's metadata name the clip's motions and give the credits.
     """
-    types = typestore().types
+    compressed_image = typestore().types[COMPRESSED_IMAGE_TYPE]
     with BagWriter(path) as bag:
         bag.note("motions", ", ".join(clip.motions))
         bag.note("credits", CREDITS)
@@ -73,24 +68,11 @@ def write_bag(path: str | Path, clip: RenderedClip) -> None:
         ):
             bag.add_topic(topic, kind)
         for frame, stamp in enumerate(np.rint(clip.stamps * 1e9).astype(np.int64).tolist()):
-            seconds, nanoseconds = divmod(stamp, 1_000_000_000)
-            header = types["std_msgs/msg/Header"](
-                stamp=types["builtin_interfaces/msg/Time"](sec=seconds, nanosec=nanoseconds),
-                frame_id=FRAME_ID,
-            )
-            image = np.frombuffer(clip.jpegs[frame], np.uint8)
-            bag.write_message(CAMERA_INFO_TOPIC, stamp, camera_info(clip.camera, header))
-            bag.write_message(
-                IMAGE_TOPIC,
-                stamp,
-                types[COMPRESSED_IMAGE_TYPE](header=header, format="jpeg", data=image),
-            )
-            truth = types[SKELETONS_TYPE](
-                header=header,
-                joint_names=list(JOINTS),
-                skeletons=[
-                    _skeleton(clip, frame, person, header) for person in range(len(clip.motions))
-                ],
-                processing_time=float("nan"),
-            )
+            own = header(stamp, FRAME_ID)
+            pixels = np.frombuffer(clip.jpegs[frame], np.uint8)
+            image = compressed_image(header=own, format="jpeg", data=pixels)
+            poses = [_pose(clip, frame, person) for person in range(len(clip.motions))]
+            bag.write_message(CAMERA_INFO_TOPIC, stamp, camera_info(clip.camera, own))
+            bag.write_message(IMAGE_TOPIC, stamp, image)
+            truth = skeletons_message(message_types(), poses, own, math.nan)
             bag.write_message(TRUTH_TOPIC, stamp, truth)

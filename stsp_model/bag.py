@@ -344,11 +344,6 @@ class BagWriter:
         self._writer.open()
         self._connections: dict[str, Connection] = {}
 
-    @property
-    def file(self) -> Path:
-        """The storage file inside the folder."""
-        return next(f for f in self.path.iterdir() if f.suffix in (".mcap", ".db3"))
-
     def add_topic(self, name: str, type: str) -> None:
         """Declare a topic before writing to it. Raises BagError for an unknown message type."""
         if type not in typestore().types:
@@ -364,16 +359,17 @@ class BagWriter:
 
     def write(self, topic: str, log_time: int, data: bytes | memoryview) -> None:
         """Append a message's CDR bytes as they are. `log_time` in ns."""
-        if topic not in self._connections:
-            raise BagError(f"topic {topic} has not been added to bag {self.path}")
-        self._writer.write(self._connections[topic], log_time, data)
+        self._writer.write(self._connection(topic), log_time, data)
 
     def write_message(self, topic: str, log_time: int, message: Any) -> None:
         """Append a message made of the classes in `typestore`. `log_time` in ns."""
+        kind = self._connection(topic).msgtype
+        self.write(topic, log_time, typestore().serialize_cdr(message, kind))
+
+    def _connection(self, topic: str) -> Connection:
         if topic not in self._connections:
             raise BagError(f"topic {topic} has not been added to bag {self.path}")
-        kind = self._connections[topic].msgtype
-        self.write(topic, log_time, typestore().serialize_cdr(message, kind))
+        return self._connections[topic]
 
     def close(self) -> None:
         self._writer.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,10 @@ from stsp_model.runtime import AUTO, BACKENDS
 from stsp_model.sources import SAMPLE, SourceError
 
 
-def _count(least: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not text.isdigit() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} on")
-        return int(text)
-
-    return read
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
 
 
 def _positive(text: str) -> float:
@@ -70,7 +66,7 @@ def add_command(commands: Any) -> None:
     command.add_argument(
         "--threads",
         nargs="+",
-        type=_count(1),
+        type=_count,
         metavar="N",
         help="of the network (default: as the node, all cores but one, four at most)",
     )
@@ -85,7 +81,7 @@ def add_command(commands: Any) -> None:
         help="in which the images come; jpeg: compressed (default: bgr8)",
     )
     command.add_argument(
-        "--people", nargs="+", type=_count(1), default=[1], metavar="N", help="in each image"
+        "--people", nargs="+", type=_count, default=[1], metavar="N", help="in each image"
     )
     command.add_argument(
         "--transports",
@@ -110,12 +106,12 @@ def add_command(commands: Any) -> None:
         metavar="FILE",
         help="bag, video or folder of images with a person (default: the sample bag)",
     )
-    command.add_argument("--warm-up", type=_count(1), default=50, metavar="N", help="default: 50")
+    command.add_argument("--warm-up", type=_count, default=50, metavar="N", help="default: 50")
     command.add_argument(
-        "--frames", type=_count(1), default=200, metavar="N", help="timed ones (default: 200)"
+        "--frames", type=_count, default=200, metavar="N", help="timed ones (default: 200)"
     )
     command.add_argument(
-        "--rounds", type=_count(1), default=5, metavar="N", help="all take turns so often (5)"
+        "--rounds", type=_count, default=5, metavar="N", help="all take turns so often (5)"
     )
     command.add_argument(
         "--rate", type=_positive, default=30.0, metavar="HZ", help="of the camera (default: 30)"

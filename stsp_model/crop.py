@@ -17,7 +17,7 @@ import torch
 MARGIN = 1.35  # side of the crop over the longer side of the tight box, as in the LSP protocol
 BORDER_BGR = (104, 116, 124)  # ImageNet's mean colour: about zero once normalised
 BORDER_GREY = 117  # the same colour in cv2.COLOR_BGR2GRAY
-_REDUCE_FROM = 2.0  # bilinear sampling skips pixels when it shrinks by more than this
+REDUCE_FROM = 2.0  # bilinear sampling skips pixels when it shrinks by more than this
 
 FloatArray = npt.NDArray[np.float64]
 Image = npt.NDArray[np.uint8]
@@ -72,7 +72,7 @@ def crop(image: Image, box: npt.ArrayLike, size: tuple[int, int]) -> Image:
     # Plain numbers: for so few of them NumPy's calls would take most of the time.
     x0, y0, x1, y1 = np.asarray(box, dtype=np.float64).tolist()
     shrink = min((x1 - x0) / size[0], (y1 - y0) / size[1])
-    block = max(int(shrink), 1) if shrink > _REDUCE_FROM else 1
+    block = max(int(shrink), 1) if shrink > REDUCE_FROM else 1
     # Only what the box covers is touched, plus what the interpolation reaches for, in whole blocks.
     left, columns = _covered(x0, x1, block, width)
     top, rows = _covered(y0, y1, block, height)

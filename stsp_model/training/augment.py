@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from stsp_model.crop import BORDER_BGR, crop_box
+from stsp_model.crop import BORDER_BGR, REDUCE_FROM, crop_box
 from stsp_model.epe import REFERENCE_INTERVAL, motion_saliency
 from stsp_model.skeleton import FLIP
 from stsp_model.training.config import Augmentation, Look
@@ -25,7 +25,6 @@ BoolArray = npt.NDArray[np.bool_]
 
 MOSTLY_WITHIN_DEG = 40.0  # rotation beyond this only where any angle is drawn
 _KEPT_SHARE = (0.4, 0.8)  # of the person's box, when truncated
-_REDUCE_FROM = 2.0  # bilinear sampling skips pixels when it shrinks by more than this
 _LEAST_DEPTH = 0.01  # of a ray before the camera that took the image, if 1 before the turned one
 _FAR_AWAY = 1e4  # pixels
 
@@ -142,7 +141,7 @@ def _reduced(image: Image, shrink: float) -> tuple[Image, int]:
 
     So what is left of a `shrink` is at most a factor of two, which bilinear sampling can do.
     """
-    block = int(shrink) if shrink > _REDUCE_FROM else 1
+    block = int(shrink) if shrink > REDUCE_FROM else 1
     block = min(block, *image.shape[:2])
     if block == 1:
         return image, 1

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from stsp_model.crop import whole_image
 from stsp_model.data.samples import FloatArray
 from stsp_model.finder import FINDER_SIZE, FINDER_STRIDE
 from stsp_model.training.augment import Image, warp
@@ -88,12 +89,7 @@ def texture(rng: np.random.Generator, size: tuple[int, int]) -> Image:
     return np.clip(total, 0, 255).astype(np.uint8)
 
 
-def scene(
-    rng: np.random.Generator,
-    count: int,
-    pick: Callable[[int], Picture],
-    size: tuple[int, int] = FINDER_SIZE,
-) -> Picture:
+def scene(rng: np.random.Generator, count: int, pick: Callable[[int], Picture]) -> Picture:
     """A frame with `count` annotated people, 0 to 4, and their boxes (P, 4) in it.
 
     One is left in the picture as it was taken, letterboxed or cut. Several are put side by side.
@@ -102,8 +98,8 @@ def scene(
 
     Args:
         pick: gives the n-th picture to take; asked for 0 to `count` - 1, and for 0 at least.
-        size: (width, height) of the frame.
     """
+    size = FINDER_SIZE
     if count == 0:
         return nobody(rng, pick(0), size), np.zeros((0, 4))
     if rng.random() < _FAR:
@@ -164,7 +160,7 @@ def _placed(
     """A picture scaled and moved into a frame; `whole`: about as it is, else about one person."""
     image, people = picture
     extent = np.array(size, dtype=np.float64)
-    whole_box = np.array([-0.5, -0.5, image.shape[1] - 0.5, image.shape[0] - 0.5])
+    whole_box = whole_image(image.shape[1], image.shape[0])
     if whole or not len(people):
         scale = (extent / (whole_box[2:] - whole_box[:2])).min() * rng.uniform(0.6, 1.4)
         centre = (whole_box[:2] + whole_box[2:]) / 2
@@ -192,7 +188,7 @@ def _area(boxes: FloatArray) -> FloatArray:
 
 
 def finder_targets(
-    boxes: FloatArray, size: tuple[int, int] = FINDER_SIZE
+    boxes: FloatArray,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     """What the finder should say of a frame with people in boxes (P, 4).
 
@@ -202,7 +198,7 @@ def finder_targets(
         edges, in and around the centre's cell, and where they are given (h/8, w/8). The smaller of
         two people goes before the larger.
     """
-    width, height = (side // FINDER_STRIDE for side in size)
+    width, height = (side // FINDER_STRIDE for side in FINDER_SIZE)
     centres = np.zeros((height, width), np.float32)
     distances = np.ones((4, height, width), np.float32)
     known = np.zeros((height, width), dtype=bool)

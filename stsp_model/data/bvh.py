@@ -18,7 +18,7 @@ from stsp_model.data.bvh_file import CENTIMETRE, Capture, bvh_texts, parse_bvh, 
 from stsp_model.data.errors import DataError, NothingOfSplitError
 from stsp_model.data.samples import Y_UP, FloatArray, Motion
 from stsp_model.data.splits import check_split, cmu_split
-from stsp_model.skeleton import CMU_BVH, Source, map_joints
+from stsp_model.skeleton import CMU_BVH, map_joints
 
 # Faster than anybody: a joint against the pelvis, and the pelvis. Steps above are faults of the
 # capture (frames between two sets of Euler angles, the rest pose before the first frame), and
@@ -28,19 +28,19 @@ _SMEARED = 0.05  # s on either side
 _SHORTEST = 0.5  # s; shorter remains between two faults are left out
 
 
-def capture_joints(capture: Capture, source: Source = CMU_BVH) -> FloatArray:
-    """Our joints (T, 17, 3) m of a capture, NaN where `source` has none.
+def capture_joints(capture: Capture) -> FloatArray:
+    """Our joints (T, 17, 3) m of a capture, NaN where CMU_BVH has none.
 
-    Raises DataError if the capture lacks one of the points of `source`.
+    Raises DataError if the capture lacks one of the points of CMU_BVH.
     """
     index = {name: i for i, name in enumerate(capture.names)}
-    lacking = [name for name in source.points if name not in index]
+    lacking = [name for name in CMU_BVH.points if name not in index]
     if lacking:
         raise DataError(
-            f"the BVH skeleton lacks {', '.join(lacking)}, expected the joints of {source.name}; "
+            f"the BVH skeleton lacks {', '.join(lacking)}, expected the joints of {CMU_BVH.name}; "
             f"it has {', '.join(capture.names)}"
         )
-    return map_joints(capture.positions[:, [index[name] for name in source.points]], source)[0]
+    return map_joints(capture.positions[:, [index[name] for name in CMU_BVH.points]], CMU_BVH)[0]
 
 
 def plausible_spans(joints: npt.ArrayLike, fps: float) -> list[tuple[int, int]]:
@@ -78,28 +78,23 @@ class BVHDataset(Dataset[Motion]):
         path: a .bvh file, a folder or a tar archive of them.
         split: "train" or "validation" by `splits.cmu_split`; None takes all.
         unit: metres per unit of the files.
-        source: which BVH joints are which of ours.
 
     Raises:
         DataError: if there is no clip, or one is not what it should be.
     """
 
     def __init__(
-        self,
-        path: str | Path,
-        split: str | None = None,
-        unit: float = CENTIMETRE,
-        source: Source = CMU_BVH,
+        self, path: str | Path, split: str | None = None, unit: float = CENTIMETRE
     ) -> None:
         check_split(split, ("train", "validation"))
-        self.path, self.unit, self.source = Path(path), unit, source
+        self.path, self.unit = Path(path), unit
         self._texts: dict[str, str] = {}
         self._spans: list[tuple[str, int, int, bool]] = []
         for file, text in bvh_texts(path):
             if split not in (None, cmu_split(Path(file).stem)):
                 continue
             capture = parse_bvh(text, file, unit)
-            spans = plausible_spans(capture_joints(capture, source), capture.fps)
+            spans = plausible_spans(capture_joints(capture), capture.fps)
             frames = len(capture.positions)
             self._spans += [(file, a, b, (a, b) == (0, frames)) for a, b in spans]
             if spans and self.path.is_file():
@@ -131,7 +126,7 @@ class BVHDataset(Dataset[Motion]):
         name = self.clip(index)
         clip = Path(name).name
         return Motion(
-            joints=capture_joints(capture, self.source),
+            joints=capture_joints(capture),
             stamps=np.arange(start, stop) / capture.fps,
             name=name if whole else f"{name}[{start}:{stop}]",
             subject=clip.split("_")[0],

@@ -70,21 +70,13 @@ def read_character(path: str | Path) -> Character:
     return character
 
 
-def read_motion(path: str | Path, character: Character) -> tuple[FloatArray, FloatArray]:
-    """A clip's stamps (T,) s and its joints' places (T, B, 3) m, in the character's order.
-
-    Raises DataError if the file is no clip of this character.
-    """
-    stamps, _, positions = _forward_kinematics(path, character)
-    return stamps, positions
-
-
-def _forward_kinematics(
+def read_motion(
     path: str | Path, character: Character
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Stamps (T,) s, world rotations (T, B, 3, 3) and places (T, B, 3) m of a clip's joints.
 
-    Quaternions are w x y z; a revolute joint turns about its z axis, radians.
+    These are in the character's order. Quaternions are w x y z; a revolute joint turns about its z
+    axis, radians. Raises DataError if the file is no clip of this character.
     """
     content = read_json(Path(path))
     try:
@@ -162,7 +154,7 @@ class DeepMimicDataset(Dataset[Motion]):
     def capture(self, index: int) -> Capture:
         """All bones of item `index`; its frames are taken as evenly spaced."""
         character = self.character
-        stamps, rotations, positions = _forward_kinematics(self.files[index], character)
+        stamps, rotations, positions = read_motion(self.files[index], character)
         if len(stamps) < 2:
             raise DataError(f"{self.files[index]} is too short to move")
         fps = float((len(stamps) - 1) / stamps[-1])
@@ -171,7 +163,7 @@ class DeepMimicDataset(Dataset[Motion]):
 
     def __getitem__(self, index: int) -> Motion:
         file = self.files[index]
-        stamps, positions = read_motion(file, self.character)
+        stamps, _, positions = read_motion(file, self.character)
         points = [self.character.names.index(name) for name in DEEPMIMIC.points]
         return Motion(
             joints=map_joints(positions[:, points], DEEPMIMIC)[0],

@@ -204,5 +204,5 @@ def test_the_real_character_is_the_humanoid():
     assert [(n, t, p) for n, t, p, _ in HUMANOID] == list(
         zip(character.names, character.types, character.parents, strict=True)
     )
-    stamps, positions = read_motion(DEEPMIMIC / "humanoid3d_walk.txt", character)
+    stamps, _, positions = read_motion(DEEPMIMIC / "humanoid3d_walk.txt", character)
     assert positions.shape == (len(stamps), 15, 3)

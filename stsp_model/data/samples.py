@@ -90,6 +90,13 @@ _TORSO = (0.2, 0.8)  # m, children to adults
 _FEWEST_FLAT = 50  # poses, for images foreshorten bones by chance
 
 
+def median_length(a: FloatArray, b: FloatArray) -> float:
+    """Of the distances between points (N, D) those that are known; NaN without any."""
+    lengths = np.linalg.norm(a - b, axis=-1)
+    known = lengths[np.isfinite(lengths)]
+    return float(np.median(known)) if len(known) else np.nan
+
+
 def check_body(joints: npt.ArrayLike, name: str) -> None:
     """Raise DataError if joints are no body in our order, or 3D ones are not in metres.
 
@@ -105,18 +112,13 @@ def check_body(joints: npt.ArrayLike, name: str) -> None:
     if joints.shape[-1] == 2 and len(joints) < _FEWEST_FLAT:
         return
 
-    def length(a: FloatArray, b: FloatArray) -> float:
-        lengths = np.linalg.norm(a - b, axis=-1)
-        known = lengths[np.isfinite(lengths)]
-        return float(np.median(known)) if len(known) else np.nan
-
     def middle(part: str) -> FloatArray:
         return (joints[:, INDEX[f"left_{part}"]] + joints[:, INDEX[f"right_{part}"]]) / 2
 
-    torso = length(middle("shoulder"), middle("hip"))
+    torso = median_length(middle("shoulder"), middle("hip"))
     for a, b, c, d in _PAIRS:
-        left = length(joints[:, INDEX[a]], joints[:, INDEX[b]])
-        right = length(joints[:, INDEX[c]], joints[:, INDEX[d]])
+        left = median_length(joints[:, INDEX[a]], joints[:, INDEX[b]])
+        right = median_length(joints[:, INDEX[c]], joints[:, INDEX[d]])
         unlike = max(left, right) > _LIKE_SIDES * min(left, right)
         if unlike or max(left, right) > _LONGEST_LIMB * torso:
             raise DataError(

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stsp_model.camera import Camera
-from stsp_model.data.samples import Motion
+from stsp_model.data.samples import Motion, median_length
 from stsp_model.data.videopose3d import project
 from stsp_model.skeleton import INDEX
 
@@ -63,19 +63,14 @@ def standing_height(joints: npt.ArrayLike) -> float:
     def at(name: str) -> FloatArray:
         return np.asarray(joints[:, INDEX[name]])
 
-    def length(a: FloatArray, b: FloatArray) -> float:
-        lengths = np.linalg.norm(a - b, axis=-1)
-        known = lengths[np.isfinite(lengths)]
-        return float(np.median(known)) if len(known) else math.nan
-
     legs = [
-        length(at(f"{side}_hip"), at(f"{side}_knee"))
-        + length(at(f"{side}_knee"), at(f"{side}_ankle"))
+        median_length(at(f"{side}_hip"), at(f"{side}_knee"))
+        + median_length(at(f"{side}_knee"), at(f"{side}_ankle"))
         for side in ("left", "right")
     ]
     hips = (at("left_hip") + at("right_hip")) / 2
     shoulders = (at("left_shoulder") + at("right_shoulder")) / 2
-    return _STATURE * (sum(legs) / 2 + length(hips, shoulders))
+    return _STATURE * (sum(legs) / 2 + median_length(hips, shoulders))
 
 
 def resampled(motion: Motion, fps: float) -> Motion:
@@ -152,11 +147,8 @@ def seen(motion: Motion, seed: Sequence[int]) -> Motion:
     away = math.cos(azimuth) * across + math.sin(azimuth) * np.cross(up, across)
     rise = ground + rng.uniform(*CAMERA_HEIGHT) - float(middle @ up)
     distance = rng.uniform(*DISTANCE)
-    field_of_view = math.radians(rng.uniform(*FIELD_OF_VIEW_DEG))
+    camera = Camera.of_field_of_view(rng.uniform(*FIELD_OF_VIEW_DEG), WIDTH, HEIGHT)
     roll = math.radians(rng.normal(0, ROLL_DEG))
-    focal = WIDTH / 2 / math.tan(field_of_view / 2)
-    K = np.array([[focal, 0, (WIDTH - 1) / 2], [0, focal, (HEIGHT - 1) / 2], [0, 0, 1]])
-    camera = Camera(K, WIDTH, HEIGHT)
     while True:
         place = middle + distance * away + rise * up
         axes = _looking(middle - place, up, roll)

@@ -240,7 +240,7 @@ def score(takes: Iterable[Take]) -> Score3D:
         action: {measure.key: _weighted(measure, group) for measure in MEASURES}
         for action, group in sorted(actions.items())
     }
-    average = {m.key: _mean([row[m.key] for row in per_action.values()]) for m in MEASURES}
+    average = {m.key: mean([row[m.key] for row in per_action.values()]) for m in MEASURES}
     return Score3D(
         takes=len(framed),
         frames=frames,
@@ -288,11 +288,12 @@ def _weighted(measure: Measure, group: Sequence[_Frames]) -> float:
             weights.append(max(int(together.sum()), 1))
     if not values:
         return float("nan")
-    mean = float(np.average(values, weights=weights))
-    return math.sqrt(mean) if measure.square else mean
+    weighted = float(np.average(values, weights=weights))
+    return math.sqrt(weighted) if measure.square else weighted
 
 
-def _mean(values: Sequence[float]) -> float:
+def mean(values: Sequence[float]) -> float:
+    """Of the scores that there are; NaN without any."""
     finite = [value for value in values if math.isfinite(value)]
     return float(np.mean(finite)) if finite else float("nan")
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from stsp_model.bag import bag_name
 from stsp_model.evaluation.report import number, table
+from stsp_model.evaluation.scores import mean
 from stsp_model.files import replacing, write_json
 from stsp_model.replay.options import Options, ReplayError
 from stsp_model.replay.run import RECORD, REPORT, replay
@@ -189,11 +189,6 @@ def _cells(title: str, values: Sequence[float]) -> list[str]:
     return [number(value, digits) for value in values]
 
 
-def _mean(values: Sequence[float]) -> float:
-    known = [value for value in values if math.isfinite(value)]
-    return float(np.mean(known)) if known else math.nan
-
-
 def _rows(results: Sequence[Result]) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the table, without columns that nobody fills."""
     header, columns = ["bag", "status"], [[r.job.bag.name for r in results] + ["mean"]]
@@ -202,7 +197,7 @@ def _rows(results: Sequence[Result]) -> tuple[list[str], list[list[str]]]:
         values = [_value(result.metrics, keys) for result in results]
         if any(map(math.isfinite, values)):
             header.append(f"{title} {unit}".rstrip())
-            columns.append([*_cells(title, values), *_cells("", [_mean(values)])])
+            columns.append([*_cells(title, values), *_cells("", [mean(values)])])
     return header, [list(row) for row in zip(*columns, strict=True)]
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from stsp_model.data.errors import DataError
 from stsp_model.data.formats import open_dataset, split_spec
+from stsp_model.training.command import PRESET_NAMES, lacking_packages
 
 if TYPE_CHECKING:
     from stsp_model.evaluation.views import Trial
@@ -19,20 +20,13 @@ if TYPE_CHECKING:
 # The part of each set that scores: none of them is trained on.
 SCORED = {"bvh": "validation", "deepmimic": "validation", "h36m": "report", "humaneva": "report"}
 _TABLES = (3, 4, 5)
-_PRESETS = ("edge", "base", "large")
 
 
 def ablate(options: argparse.Namespace) -> int:
     """Run `stsp ablate`; returns the exit code."""
-    try:
-        import lightning_fabric  # noqa: F401
-        import yaml  # noqa: F401
-    except ImportError as error:
-        print(
-            f"stsp ablate: {error}; training needs more packages: pip install '.[train]' in stsp's "
-            "checkout",
-            file=sys.stderr,
-        )
+    lacking = lacking_packages()
+    if lacking:
+        print(f"stsp ablate: {lacking}", file=sys.stderr)
         return 1
     from stsp_model.evaluation import ablation
     from stsp_model.evaluation.report import plain
@@ -139,7 +133,7 @@ def add_command(commands: Any) -> None:
         "hold out; may be repeated",
     )
     command.add_argument("--seeds", type=int, default=3, metavar="N", help="default: 3")
-    command.add_argument("--preset", choices=_PRESETS, default="edge", help="default: edge")
+    command.add_argument("--preset", choices=PRESET_NAMES, default="edge", help="default: edge")
     command.add_argument(
         "--out", type=Path, default=Path("out/ablate"), metavar="DIR", help="default: out/ablate"
     )

@@ -7,22 +7,26 @@ import sys
 from pathlib import Path
 from typing import Any
 
-_PRESETS = ("edge", "base", "large")
+PRESET_NAMES = ("edge", "base", "large")
 _STAGES = ("finder", "epe", "lift", "finetune")
 
 
-def train(options: argparse.Namespace) -> int:
-    """Run `stsp train`; returns the exit code."""
+def lacking_packages() -> str:
+    """A sentence on what training needs and is not here, else empty."""
     try:
         import lightning_fabric  # noqa: F401
         import yaml  # noqa: F401
         from torch.utils import tensorboard  # noqa: F401
     except ImportError as error:
-        print(
-            f"stsp train: {error}; training needs more packages: pip install '.[train]' in stsp's "
-            "checkout",
-            file=sys.stderr,
-        )
+        return f"{error}; training needs more packages: pip install '.[train]' in stsp's checkout"
+    return ""
+
+
+def train(options: argparse.Namespace) -> int:
+    """Run `stsp train`; returns the exit code."""
+    lacking = lacking_packages()
+    if lacking:
+        print(f"stsp train: {lacking}", file=sys.stderr)
         return 1
     from stsp_model.data.errors import DataError
     from stsp_model.training.config import ConfigError
@@ -59,7 +63,7 @@ def add_command(commands: Any) -> None:
             "Under torchrun every process takes its share. Needs the extra [train]."
         ),
     )
-    command.add_argument("--preset", choices=_PRESETS, default="edge", help="default: edge")
+    command.add_argument("--preset", choices=PRESET_NAMES, default="edge", help="default: edge")
     command.add_argument("--stage", choices=_STAGES, required=True)
     command.add_argument(
         "--data",

@@ -15,12 +15,12 @@ from tqdm import tqdm
 from stsp_model.bench.child import BenchError, Child, Message
 from stsp_model.bench.figures import Figure, Version, cpu_share
 from stsp_model.bench.stream import JPEG
+from stsp_model.outcomes import drops
 from stsp_ros.domain import claimed_domain, local_environment
 from stsp_ros.transports import profile_environment
 
 _SETTLING = 10  # frames at the start of each round that are not measured: the finder runs, for one
 _MINUTE = 60.0  # s
-_DROPPED = "dropped: "
 # In values of --transports.
 _DEFAULT, _FOR_CAMERA, _FOR_NODE = "default", "camera:", "node:"
 
@@ -261,11 +261,7 @@ def _result(pair: _Pair, rate: float, drift: Drift | None) -> NodeResult:
         memory_peak=usage["peak"],
         published=sum(play["published"] for play in pair.plays),
         processed=processed,
-        dropped={
-            key.removeprefix(_DROPPED): int(value)
-            for key, value in values.items()
-            if key.startswith(_DROPPED)
-        },
+        dropped=drops(values),
         lost=int(values["messages lost"]),
         with_person=sum(play["with person"] for play in pair.plays),
         late=max(play["latest"] for play in pair.plays),

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from stsp_model.bag import BagReader, stamp_nanoseconds
 from stsp_model.drawing import contact_sheet, draw_skeleton, shrink_to_width
+from stsp_model.outcomes import drops
 from stsp_model.pose import TrackingState
 from stsp_model.sources import Source
 
@@ -130,17 +131,12 @@ def summarise(bag: Path, played: Mapping[str, Any], people: Sequence[Person] = (
     if ages:
         p50, p99 = np.percentile(ages, [50, 99]).tolist()
         latencies["stamp to publication"] = (p50, p99)
-    prefix = "dropped: "
     return Summary(
         published=int(played["frames"]),
         received=int(values.get("frames received", processed)),
         processed=processed,
         with_person=with_person,
-        dropped={
-            key.removeprefix(prefix): int(value)
-            for key, value in values.items()
-            if key.startswith(prefix)
-        },
+        dropped=drops(values),
         seconds=float(played["seconds"]),
         latencies=latencies,
         trained="not trained" not in values.get("model", "not trained"),

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
+from stsp_model.outcomes import DROPPED
+
 WINDOW = 300  # latest frames behind the latencies
 _LEVELS = {"warn": DiagnosticStatus.WARN, "error": DiagnosticStatus.ERROR}
 
@@ -189,7 +191,7 @@ def report_values(report: Report) -> dict[str, str]:
         "frames dropped": str(sum(report.dropped.values())),
     }
     for reason, count in sorted(report.dropped.items()):
-        values[f"dropped: {reason}"] = str(count)
+        values[f"{DROPPED}{reason}"] = str(count)
     for name, seconds in report.latencies.items():
         p50, p99 = 1e3 * np.percentile(seconds, [50, 99])
         values[f"{name} p50 (ms)"] = f"{p50:.1f}"

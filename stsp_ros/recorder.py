@@ -23,14 +23,14 @@ from rclpy.utilities import remove_ros_args
 from stsp.msg import Skeleton3DArray
 from visualization_msgs.msg import MarkerArray
 
-from stsp_model.bag import SKELETONS_TYPE, BagError, BagWriter
+from stsp_model.bag import MARKERS_TYPE, SKELETONS_TYPE, BagError, BagWriter
 
 SKELETONS_TOPIC, MARKERS_TOPIC, DIAGNOSTICS_TOPIC = "stsp/skeletons", "stsp/markers", "/diagnostics"
 # No picture is among them, and no joint angles: these follow from the skeletons, and a node makes
 # them for subscribers only.
 TOPICS: dict[str, tuple[Any, str]] = {
     SKELETONS_TOPIC: (Skeleton3DArray, SKELETONS_TYPE),
-    MARKERS_TOPIC: (MarkerArray, "visualization_msgs/msg/MarkerArray"),
+    MARKERS_TOPIC: (MarkerArray, MARKERS_TYPE),
     DIAGNOSTICS_TOPIC: (DiagnosticArray, "diagnostic_msgs/msg/DiagnosticArray"),
 }
 _QOS = QoSProfile(depth=100)  # reliable; room for a pause of the disk

@@ -18,7 +18,7 @@ const people = (list) => list.map((track) => ({
   ...track,
   frames: unpack(track.frames), joints: unpack(track.joints), root: unpack(track.root),
   flat: unpack(track.flat), confidence: unpack(track.confidence),
-  match: track.match ? unpack(track.match) : null, slot: track.slot,
+  match: track.match ? unpack(track.match) : null,
 }));
 const time = unpack(data.time);  // s since the first frame
 const outcome = unpack(data.outcome);

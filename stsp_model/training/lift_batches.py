@@ -194,7 +194,7 @@ class LiftBatches:
         half: npt.NDArray[np.float32],
     ) -> npt.NDArray[np.float32]:
         """Boxes (B, T, 4) around what was found, a little off as those of a tracker are."""
-        points = np.where(there[..., None], found, np.nan)
+        points = found.copy()  # NaN where nothing is there
         nothing = ~there.any(axis=-1)
         points[nothing] = flat[nothing]
         low, high = np.nanmin(points, axis=2), np.nanmax(points, axis=2)

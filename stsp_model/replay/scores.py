@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -14,38 +14,9 @@ from stsp_model.evaluation.scores import Take, score
 from stsp_model.outcomes import PROCESSED
 from stsp_model.replay.match import Match, match
 from stsp_model.replay.record import OUTCOMES, Record, Track
-from stsp_model.skeleton import INDEX, JOINT_COUNT
+from stsp_model.skeleton import INDEX
 
 FloatArray = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Errors:
-    """3D errors of all true people in the frames that they are in, F of these in all.
-
-    frames (F,): indices into the record's, increasing for each person. people (F,): indices into
-    its truth. joints (F, 17): distance from the true joint, m, each pose from its own pelvis; NaN
-    where nobody was seen in that place, or the truth is unknown.
-    """
-
-    frames: npt.NDArray[np.int64]
-    people: npt.NDArray[np.int64]
-    joints: FloatArray
-
-
-def errors(record: Record) -> Errors:
-    """Of each joint, frame and true person."""
-    matches = match(record)
-    distances = [
-        np.linalg.norm(_from_pelvis(m.seen(record)) - _from_pelvis(m.truth), axis=-1)
-        for m in matches
-    ]
-    none = np.empty(0, np.int64)
-    return Errors(
-        np.concatenate([none, *(m.truth.frames for m in matches)]),
-        np.concatenate([none, *(np.full(len(m.track), i) for i, m in enumerate(matches))]),
-        np.concatenate([np.empty((0, JOINT_COUNT)), *distances]),
-    )
 
 
 def _from_pelvis(track: Track) -> FloatArray:

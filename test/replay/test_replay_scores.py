@@ -9,7 +9,7 @@ import pytest
 from records import a_record, a_track
 
 from stsp_model.replay.record import OUTCOMES, Track
-from stsp_model.replay.scores import errors, scores
+from stsp_model.replay.scores import scores
 from stsp_model.skeleton import JOINT_COUNT
 
 FRAMES = tuple(range(12))
@@ -41,22 +41,6 @@ def moved(by: float) -> np.ndarray:
     joints = child("a").joints[0].astype(float)
     joints[1:, 0] += by
     return joints
-
-
-def test_errors_are_the_distances_of_joints() -> None:
-    record = a_record(
-        frames=12,
-        tracks=(child("p1", (2, 3, 4), joints=moved(0.1)),),
-        truth=(child("a", (1, 2, 3)), child("b", (3,), column=400)),
-    )
-    found = errors(record)
-    assert found.frames.tolist() == [1, 2, 3, 3]
-    assert found.people.tolist() == [0, 0, 0, 1]
-    assert np.isnan(found.joints[[0, 3]]).all()
-    expected = np.full((2, JOINT_COUNT), 0.1)
-    expected[:, 0] = 0
-    assert found.joints[1:3] == pytest.approx(expected, abs=1e-6)
-    assert errors(a_record(tracks=(child("p1", (0, 1)),))).joints.shape == (0, JOINT_COUNT)
 
 
 def test_scores_against_the_truth() -> None:

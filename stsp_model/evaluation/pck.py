@@ -183,13 +183,6 @@ def score(detections: Detections) -> Score2D:
     )
 
 
-def evaluate(
-    model: STSPNet, samples: ImagePoses, jitter: int | None = None, batch: int = BATCH
-) -> Score2D:
-    """`detect`, then `score`: what training watches after each epoch."""
-    return score(detect(model, samples, jitter, batch))
-
-
 def _has_extent(box: FloatArray) -> bool:
     return bool(np.isfinite(box).all() and (box[2:] > box[:2]).any() and (box[2:] >= box[:2]).all())
 

@@ -152,6 +152,6 @@ def keypoint_scores(
     size = network.input_size
     network.input_size = (side, side)
     try:
-        return {"pck": pck.evaluate(network, selection).pck}
+        return {"pck": pck.score(pck.detect(network, selection)).pck}
     finally:
         network.input_size = size

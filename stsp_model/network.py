@@ -18,7 +18,7 @@ from .crop import Points, to_image
 from .epe import EPE, Observation
 from .finder import FINDER_SIZE, Finder
 from .gsr import LAYERS
-from .hrnet import HRNetSize
+from .hrnet import STRIDE, HRNetSize
 from .lifter import MAX_GAP, Keypoints, Lifted, Lifter, TrackState, mapped
 from .runtime import FLOAT32
 from .skeleton import JOINT_COUNT
@@ -129,7 +129,7 @@ def image_keypoints(observation: Observation, crop_boxes: Tensor) -> Keypoints:
         observation: of N crops.
         crop_boxes: (N, 4) x0 y0 x1 y1, pixels.
     """
-    height, width = (4 * side for side in observation.heatmaps.shape[-2:])
+    height, width = (STRIDE * side for side in observation.heatmaps.shape[-2:])
     joints, covariance = joints_in_image(
         observation.joints,
         observation.covariance,

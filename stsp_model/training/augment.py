@@ -16,6 +16,7 @@ from torch import Tensor
 
 from stsp_model.crop import BORDER_BGR, REDUCE_FROM, crop_box
 from stsp_model.epe import REFERENCE_INTERVAL, motion_saliency
+from stsp_model.hrnet import STRIDE
 from stsp_model.skeleton import FLIP
 from stsp_model.training.config import Augmentation, Look
 
@@ -247,7 +248,7 @@ def still_saliency(
         (S/4, S/4), as `motion_saliency` gives it for video.
     """
     side = crop.shape[0]
-    small = side // 4  # the flow is computed at this size anyway
+    small = side // STRIDE  # the flow is computed at this size anyway
     grey: Any = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)
     grey = cv2.resize(grey, (small, small), interpolation=cv2.INTER_AREA)
     y, x = np.mgrid[:small, :small].astype(np.float32)
@@ -257,7 +258,7 @@ def still_saliency(
     map_y = (y - small / 2) * zoom + small / 2 + shift[1]
     moving = np.flatnonzero(known)
     for joint in rng.choice(moving, min(len(moving), int(rng.integers(1, 4))), replace=False):
-        centre = joints[joint] / 4
+        centre = joints[joint] / STRIDE
         reach = rng.uniform(0.05, 0.15) * small
         move = rng.normal(0, 0.06, 2) * small
         distance = (x - centre[0]) ** 2 + (y - centre[1]) ** 2

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from stsp_model.crop import to_image
 from stsp_model.epe import Observation, soft_argmax
+from stsp_model.hrnet import STRIDE
 from stsp_model.lifter import Keypoints, Lifted, mapped
 from stsp_model.losses import depth_loss, presence_loss, trajectory_loss
 from stsp_model.metrics import mpjpe, n_mpjpe
@@ -129,7 +130,7 @@ def clip_keypoints(film: Observation, clips: ClipBatch) -> Keypoints:
 
 def _trajectory(film: Observation, clips: ClipBatch, literal: bool) -> Tensor:
     """Eq. 8 of the global soft-argmax, in half sides of the clip's mean crop."""
-    side = film.heatmaps.shape[-1] * 4
+    side = film.heatmaps.shape[-1] * STRIDE
     size = clips.crop_boxes.new_tensor([side, side])
     boxes = clips.crop_boxes.unsqueeze(2)
     half = (clips.crop_boxes[..., 2] - clips.crop_boxes[..., 0]).mean(dim=1) / 2

@@ -47,9 +47,9 @@ class Estimator(Protocol):
         self,
         image: npt.NDArray[np.uint8],
         stamp: float,
-        camera: Camera | None = None,
-        boxes: npt.NDArray[np.floating] | None = None,
-        region: Region | None = None,
+        *,
+        camera: Camera | None,
+        region: Region | None,
     ) -> list[Pose]:
         """Poses in one image."""
 

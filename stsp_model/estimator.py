@@ -39,6 +39,7 @@ from .runtime.backends import open_network
 from .runtime.exported import Exported
 from .runtime.running import Network
 from .tracking import Candidate, Track
+from .turns import checked_turn, turned_boxes, turned_camera, turned_image, turned_pose, turned_size
 
 __all__ = [
     "LateFrameError",
@@ -71,6 +72,7 @@ class Settings:
     max_people: int = 1
     max_gap: float = MAX_GAP
     min_confidence: float = 0.3
+    image_rotation: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "subject_height", checked_height(self.subject_height))
@@ -86,6 +88,8 @@ class Settings:
             raise ValueError(f"max_gap is {self.max_gap} s, expected more than 0")
         if not 0 <= self.min_confidence <= 1:
             raise ValueError(f"min_confidence is {self.min_confidence}, expected 0 to 1")
+        turn = checked_turn(self.image_rotation, "image_rotation")
+        object.__setattr__(self, "image_rotation", turn)
 
 
 @dataclass(frozen=True)
@@ -139,8 +143,11 @@ class PoseEstimator:
         max_people: int = 1,
         max_gap: float = MAX_GAP,
         min_confidence: float = 0.3,
+        image_rotation: int = 0,
     ) -> None:
-        self._settings = Settings(subject_height, max_people, max_gap, min_confidence)
+        self._settings = Settings(
+            subject_height, max_people, max_gap, min_confidence, image_rotation
+        )
         self.model = model
         self.network = open_network(model, backend, device)
         self.last_timings = Timings()
@@ -164,6 +171,7 @@ class PoseEstimator:
         """Forget all people and all that was seen of them; nobody is reported as terminated."""
         self._tracks: list[Track] = []
         self._previous: PreviousFrame | None = None
+        self._turn = 0  # of the previous frame, degrees
         self._unsearched = 0  # frames since the finder last ran
         self._frames = 0  # counted, so that the finder looks at one part after the other
 
@@ -205,6 +213,13 @@ class PoseEstimator:
         settings = self._settings
         given = None if boxes is None else checked_boxes(boxes, width, height)
         limits = checked_region(region, width, height)
+        turn = settings.image_rotation
+        if turn:
+            came = width, height
+            image, view = turned_image(image, turn), turned_camera(view, turn)
+            given = None if given is None else turned_boxes(given, turn, came)
+            limits = turned_boxes(limits, turn, came)
+            width, height = turned_size(came, turn)
 
         tracks, previous = self._past(stamp, (width, height))
         if given is None:
@@ -256,13 +271,14 @@ class PoseEstimator:
 
         alive = {track.id for track in tracks}
         lost = [terminated(track.id) for track in self._tracks if track.id not in alive]
-        self._previous = latest
+        self._previous, self._turn = latest, turn
         self._tracks, self._ever_seen, self._unsearched = tracks, ever_seen, unsearched
         self._frames += 1
         find, crop, flow, observe, lift = np.diff(clock).tolist()
         total = time.perf_counter() - clock[0]
         self.last_timings = Timings(find, crop, flow, observe, lift, total)
-        return [pose for pose in poses if pose is not None and pose.id in alive] + lost
+        seen = [pose for pose in poses if pose is not None and pose.id in alive]
+        return [turned_pose(pose, -turn, (width, height)) if turn else pose for pose in seen] + lost
 
     def _past(
         self, stamp: float, size: tuple[int, int]
@@ -276,7 +292,7 @@ class PoseEstimator:
             raise LateFrameError(
                 f"stamp is {stamp:.6f} s, expected more than the last one, {previous.stamp:.6f} s"
             )
-        if interval <= 0 or size != previous.size:
+        if interval <= 0 or size != previous.size or self._turn != self._settings.image_rotation:
             return [], None
         return self._tracks, previous if interval <= max_gap else None
 

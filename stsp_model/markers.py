@@ -14,6 +14,7 @@ from .drawing import SIDE_COLOURS
 from .messages import MessageTypes
 from .pose import TrackingState
 from .skeleton import BONES, INDEX, SIDES
+from .turns import turned_vectors
 
 if TYPE_CHECKING:
     from .pose import Pose
@@ -45,15 +46,18 @@ def skeleton_markers(
     *,
     distance: float = DISTANCE,
     lifetime: float = LIFETIME,
+    image_rotation: int = 0,
 ) -> Any:
     """Bones, joints and id of each pose, in the frame of `header`; DELETE for a lost one.
 
     A pose without a root is drawn in grey with its pelvis `distance` metres along the ray of its
     pixel through `camera`, which may be a guessed one. Markers vanish `lifetime` seconds after
-    the last (0: never).
+    the last (0: never). The id stands above the head, which `image_rotation`, the estimator's,
+    says where to find.
     """
     seconds, nanoseconds = divmod(round(lifetime * 1e9), 1_000_000_000)
     vanish = types.Duration(sec=seconds, nanosec=nanoseconds)
+    up = turned_vectors([0.0, -1.0, 0.0], -image_rotation)  # -y in an upright optical frame
     markers: list[Any] = []
     for pose in poses:
         if pose.tracking_state == TrackingState.TERMINATE:
@@ -65,7 +69,7 @@ def skeleton_markers(
         known = bool(np.isfinite(pose.root).all())
         root = np.asarray(pose.root) if known else _on_its_ray(pose, camera, distance)
         positions = np.asarray(pose.joints, np.float64) + root
-        markers += _markers_of(types, pose.id, positions, header, vanish, grey=not known)
+        markers += _markers_of(types, pose.id, positions, header, vanish, up, grey=not known)
     return types.MarkerArray(markers=markers)
 
 
@@ -94,7 +98,14 @@ def _palette(types: MessageTypes) -> Mapping[_Colour, Any]:
 
 
 def _markers_of(
-    types: MessageTypes, name: str, positions: Positions, header: Any, vanish: Any, *, grey: bool
+    types: MessageTypes,
+    name: str,
+    positions: Positions,
+    header: Any,
+    vanish: Any,
+    up: Positions,
+    *,
+    grey: bool,
 ) -> list[Any]:
     drawable = np.asarray(np.isfinite(positions).all(axis=1))
     if not drawable.any():
@@ -104,7 +115,8 @@ def _markers_of(
     colours = [palette[_GREY if grey else _COLOURS[side]] for side in SIDES]
     bones = [(parent, child) for parent, child in BONES if drawable[parent] and drawable[child]]
     shown = np.flatnonzero(drawable).tolist()
-    x, y, z = positions[drawable][np.argmin(positions[drawable, 1])].tolist()
+    top = positions[drawable][np.argmax(positions[drawable] @ up)]
+    x, y, z = (top + _TEXT_GAP * up).tolist()
     own = {"header": header, "ns": name, "lifetime": vanish}
     text = types.Marker(
         **own,
@@ -112,7 +124,7 @@ def _markers_of(
         type=_TEXT_VIEW_FACING,
         scale=types.Vector3(x=0.0, y=0.0, z=_TEXT_HEIGHT),
         pose=types.Pose(
-            position=types.Point(x=x, y=y - _TEXT_GAP, z=z),  # up is -y in the optical frame
+            position=types.Point(x=x, y=y, z=z),
             orientation=types.Quaternion(x=0.0, y=0.0, z=0.0, w=1.0),
         ),
         text=name,

@@ -94,4 +94,5 @@ def estimator_options(settings: Settings) -> dict[str, Any]:
         "max_people": settings.max_people,
         "max_gap": settings.max_gap,
         "min_confidence": settings.min_confidence,
+        "image_rotation": settings.image_rotation,
     }

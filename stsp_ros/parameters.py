@@ -26,6 +26,7 @@ class Rule:
     meaning: str
     low: float | None = None
     high: float | None = None
+    step: int = 1  # of whole numbers, from `low` on
     choices: tuple[str, ...] = ()
     at_start: bool = False  # read once, when the node starts
     unconfigured: bool = False  # changes only while the node is unconfigured
@@ -75,6 +76,14 @@ class Settings:
     )
     rectified: bool = _parameter(
         False, "The images are undistorted already: use P of camera_info and ignore D"
+    )
+    image_rotation: int = _parameter(
+        0,
+        "Degrees clockwise (0, 90, 180 or 270) by which the images must be turned to show people "
+        "upright, where the camera hangs on a side or upside down",
+        low=0,
+        high=270,
+        step=90,
     )
     subject_height: float = _parameter(
         0.0,
@@ -140,6 +149,8 @@ def problem(name: str, value: Any) -> str:
         if not (lowest <= value <= limits.high or (value == 0 and limits.low == 0)):
             zero = "0 or " if limits.lowest_but_zero is not None else ""
             return f"{name} is {value}; expected {zero}{lowest:g} to {limits.high:g}"
+        if isinstance(default, int) and (value - limits.low) % limits.step:
+            return f"{name} is {value}; expected a multiple of {limits.step}"
     return ""
 
 
@@ -180,7 +191,9 @@ def declare(node: Node) -> Settings:
                 ]
             else:
                 descriptor.integer_range = [
-                    IntegerRange(from_value=int(limits.low), to_value=int(limits.high), step=1)
+                    IntegerRange(
+                        from_value=int(limits.low), to_value=int(limits.high), step=limits.step
+                    )
                 ]
         try:
             value = node.declare_parameter(name, entry.default, descriptor).value

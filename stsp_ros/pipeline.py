@@ -264,6 +264,7 @@ class Pipeline:
                     view.camera,
                     distance=view.settings.marker_distance,
                     lifetime=view.settings.marker_lifetime,
+                    image_rotation=view.settings.image_rotation,
                 )
             )
         if self._outputs.joint_angles.get_subscription_count():

@@ -36,6 +36,7 @@ def replay(options: argparse.Namespace) -> int:
             subject_height=options.subject_height,
             max_people=options.max_people,
             rectified=options.rectified,
+            image_rotation=options.image_rotation,
             image_topic=options.image_topic,
             camera_info_topic=options.camera_info_topic,
             live=options.live,
@@ -159,6 +160,13 @@ def add_command(commands: Any) -> None:
     )
     command.add_argument(
         "--rectified", action="store_true", help="the images are undistorted: use P of camera info"
+    )
+    command.add_argument(
+        "--image-rotation",
+        type=int,
+        default=0,
+        metavar="DEG",
+        help="turns the images upright, clockwise: 0, 90, 180 or 270; default: 0",
     )
     command.add_argument("--image-topic", metavar="TOPIC", help="which of the bag's cameras")
     command.add_argument("--camera-info-topic", metavar="TOPIC", help="if not beside the images")

@@ -92,6 +92,7 @@ class Run:
             announcing(network, thread),
             subject_height=options.subject_height,
             max_people=options.max_people,
+            image_rotation=options.image_rotation,
         )
         self._cameras = CameraSource()
         self._outcomes: list[str] = []
@@ -189,7 +190,13 @@ class Run:
         own = header(image.stamp, image.message.header.frame_id)
         skeletons = skeletons_message(types, seen.poses, own, math.nan)
         self._writer.write_message(SKELETONS_TOPIC, log_time, skeletons)
-        markers = skeleton_markers(types, seen.poses, own, seen.camera)
+        markers = skeleton_markers(
+            types,
+            seen.poses,
+            own,
+            seen.camera,
+            image_rotation=self._options.image_rotation,
+        )
         self._writer.write_message(MARKERS_TOPIC, log_time, markers)
         angles = joint_angles_message(seen.poses, own)
         self._writer.write_message(ANGLES_TOPIC, log_time, angles)

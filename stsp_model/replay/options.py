@@ -19,7 +19,7 @@ class Options:
 
     model: preset, file of weights, or folder that `stsp export` wrote. device: where it runs.
     backend: what runs it, see runtime.open_network.
-    subject_height, max_people, rectified: as the node's parameters of those names.
+    subject_height, max_people, rectified, image_rotation: as the node's parameters of those names.
     image_topic, camera_info_topic: which of the bag's, where there is a choice.
     live: None: every image, in the order of stamps. Milliseconds that a node would work on each
         image, or "measured": images are dropped as there.
@@ -33,6 +33,7 @@ class Options:
     subject_height: float | None = None
     max_people: int = 1
     rectified: bool = False
+    image_rotation: int = 0
     image_topic: str | None = None
     camera_info_topic: str | None = None
     live: Live = None
@@ -42,7 +43,9 @@ class Options:
 
     def __post_init__(self) -> None:
         try:
-            checked = Settings(self.subject_height, self.max_people)
+            checked = Settings(
+                self.subject_height, self.max_people, image_rotation=self.image_rotation
+            )
         except (TypeError, ValueError) as error:
             raise ReplayError(str(error)) from None
         object.__setattr__(self, "subject_height", checked.subject_height)

@@ -477,10 +477,39 @@ def test_the_height_and_that_images_are_rectified_reach_the_estimator(tmp_path: 
     assert (skeleton.height_variance, skeleton.scale_source) == (0, skeleton.SCALE_GIVEN)
 
 
+def test_a_bag_of_a_camera_upside_down_gives_the_same_people(tmp_path: Path) -> None:
+    def over(stamp: int, number: int) -> bags.Message:
+        topic, kind, log_time, message = raw(stamp, number)
+        message.data = np.ascontiguousarray(bags.picture(number)[::-1, ::-1]).ravel()
+        return topic, kind, log_time, message
+
+    turned = film(tmp_path / "turned", image=over)
+    asked = ["replay", str(turned), "-o", str(tmp_path / "out"), "--image-rotation", "180"]
+    assert cli.main(asked) == 0
+    replay(film(tmp_path / "bag"), tmp_path / "upright", Options())
+    seen, upright = (
+        messages(tmp_path / name / SKELETONS, SKELETONS_TOPIC) for name in ("out", "upright")
+    )
+    for message, other in zip(seen, upright, strict=True):
+        assert len(message.skeletons) == 1
+        np.testing.assert_allclose(
+            joints(message.skeletons), joints(other.skeletons) * [-1, -1, 1], atol=1e-5
+        )
+    texts, before = (
+        [
+            [marker.pose.position.y for marker in message.markers if marker.text]
+            for message in messages(tmp_path / name / SKELETONS, MARKERS_TOPIC)
+        ]
+        for name in ("out", "upright")
+    )
+    np.testing.assert_allclose(texts, -np.array(before), atol=1e-5)
+
+
 def test_wrong_options_are_named(tmp_path: Path) -> None:
     for wrong, message in (
         ({"subject_height": 9.0}, "height"),
         ({"max_people": 0}, "max_people is 0"),
+        ({"image_rotation": 45}, "image_rotation is 45, expected one of 0, 90, 180, 270"),
     ):
         with pytest.raises(ReplayError, match=message):
             Options(**wrong)

@@ -57,6 +57,24 @@ def test_the_name_stands_above_the_highest_joint() -> None:
     np.testing.assert_allclose(place(text.pose.position), [0.4, -0.7 - 0.15, 3.1])
 
 
+@pytest.mark.parametrize(
+    ("image_rotation", "expected"),
+    [(90, [-0.3 - 0.15, 0, 0]), (180, [0, 0.7 + 0.15, 0]), (270, [0.3 + 0.15, 0, 0])],
+)
+def test_the_name_stands_above_the_head_whichever_way_the_camera_hangs(
+    image_rotation: int, expected: list[float]
+) -> None:
+    """Turned clockwise by 90 degrees, what is to the left in the image is up."""
+    joints = np.zeros((JOINT_COUNT, 3))
+    joints[INDEX["head_top"], 1] = -0.6
+    joints[INDEX["left_ankle"], 1] = 0.7
+    joints[INDEX["left_wrist"], 0], joints[INDEX["right_wrist"], 0] = 0.3, -0.3
+    (*_, text) = skeleton_markers(
+        [a_pose(joints=joints, root=np.zeros(3))], HEADER, CAMERA, image_rotation=image_rotation
+    ).markers
+    np.testing.assert_allclose(place(text.pose.position), expected, atol=1e-12)
+
+
 def test_colours_tell_the_sides_and_stay_between_0_and_1() -> None:
     bones, joints, _ = markers_of(a_pose())
     assert len(bones.colors) == len(bones.points)

@@ -40,6 +40,10 @@ CONFIG = Path(__file__).parents[2] / "config" / "stsp.yaml"
         ("model", " ", "empty"),
         ("rectified", 1, "bool"),
         ("min_confidence", 1.01, "0 to 1"),
+        ("image_rotation", 45, "a multiple of 90"),
+        ("image_rotation", -90, "0 to 270"),
+        ("image_rotation", 360, "0 to 270"),
+        ("image_rotation", 90.0, "int"),
     ],
 )
 def test_problems_name_the_parameter_and_what_it_takes(
@@ -58,6 +62,9 @@ def test_problems_name_the_parameter_and_what_it_takes(
         ("subject_height", 1),
         ("subject_height", 2.5),
         ("max_people", 20),
+        ("image_rotation", 0),
+        ("image_rotation", 90),
+        ("image_rotation", 270),
         ("marker_lifetime", 0),
     ],
 )
@@ -95,6 +102,7 @@ def test_refusals_reach_the_caller_and_change_nothing(bench: Bench) -> None:
     assert not bench.peer.set_parameter("autostart", False).successful
     assert not bench.peer.set_parameter("max_people", 99).successful
     assert not bench.peer.set_parameter("rectified", "yes").successful
+    assert not bench.peer.set_parameter("image_rotation", 45).successful
 
 
 def test_a_live_change_reaches_the_estimator_between_images(bench: Bench) -> None:
@@ -114,13 +122,16 @@ def test_every_live_change_of_an_estimators_option_reaches_it(bench: Bench) -> N
     fake = FakeEstimator()
     bench.start(fake)
     wait_for(lambda: bench.peer.state() == "active", "activity")
-    for name, value in (("max_people", 3), ("max_gap", 2.0), ("min_confidence", 0.7)):
+    changes = {"max_people": 3, "max_gap": 2.0, "min_confidence": 0.7, "image_rotation": 90}
+    for name, value in changes.items():
         assert bench.peer.set_parameter(name, value).successful
         wait_for(lambda n=name, v=value: fake.options.get(n) == v, f"{name} in the estimator")
 
 
 def test_all_settings_of_the_estimator_are_parameters_of_the_same_name() -> None:
-    settings = Settings(subject_height=1.5, max_people=3, max_gap=2.0, min_confidence=0.7)
+    settings = Settings(
+        subject_height=1.5, max_people=3, max_gap=2.0, min_confidence=0.7, image_rotation=180
+    )
     names = [entry.name for entry in fields(EstimatorSettings)]
     assert estimator_options(settings) == {name: getattr(settings, name) for name in names}
 

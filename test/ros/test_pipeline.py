@@ -112,6 +112,21 @@ def test_markers_live_for_the_marker_lifetime_as_it_is_now() -> None:
     assert lifetimes == [{(2, 500_000_000)}, {(0, 0)}]
 
 
+def test_the_name_stands_above_the_head_as_the_camera_hangs_now() -> None:
+    outputs, settings = outputs_to("markers"), Settings()
+    pipeline = a_pipeline(outputs, [a_pose()], settings)
+    pipeline.process(a_frame(an_image(1.0)))
+    pipeline.apply(replace(settings, image_rotation=180))
+    pipeline.process(a_frame(an_image(2.0)))
+    pose = a_pose()
+    heights = (pose.joints + pose.root)[:, 1]
+    for array, expected in zip(
+        outputs.markers.sent, (heights.min() - 0.15, heights.max() + 0.15), strict=True
+    ):
+        (text,) = [m for m in array.markers if m.type == Marker.TEXT_VIEW_FACING]
+        assert text.pose.position.y == pytest.approx(expected)
+
+
 def test_a_lost_person_is_none_of_the_people_in_diagnostics() -> None:
     pipeline = a_pipeline(outputs_to(), [a_pose("p1"), a_lost_pose("p2"), a_pose("p3")])
     pipeline.process(a_frame(an_image(1.0)))

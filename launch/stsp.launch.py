@@ -21,6 +21,10 @@ ARGUMENTS = {
     "backend": "What runs the network: auto, torch, onnxruntime, openvino or tensorrt",
     "device": "Where the network runs: auto, cpu, cuda, cuda:0 ...",
     "model": "Preset (edge, base, large), path of a .safetensors file or of what stsp export wrote",
+    "subject_height": "Standing height of the people seen in metres; 0 estimates it",
+    "max_people": "How many people to follow at most",
+    "image_rotation": "Degrees clockwise that turn the images upright: 0, 90, 180 or 270",
+    "rectified": "true for images that are undistorted already",
     "use_sim_time": "true takes the time from /clock, as when a bag is played with --clock",
     "rviz": "true starts RViz as well",
     "fixed_frame": "Frame that RViz shows everything in: the camera's optical frame or one in tf",
@@ -28,16 +32,26 @@ ARGUMENTS = {
     "too, or for none: processes on different transports may never meet",
     "log_level": "debug, info, warn, error or fatal, of this node alone",
 }
-PARAMETERS = ("image_transport", "backend", "device", "model", "use_sim_time")
+TEXTS = ("image_transport", "backend", "device", "model")
+WHOLE_NUMBERS, NUMBERS = ("max_people", "image_rotation"), ("subject_height",)
+BOOLEANS = ("rectified", "use_sim_time")
 TOPICS = ("image", "camera_info")
-BOOLEANS = {"true": True, "1": True, "false": False, "0": False, "": False}
 
 
 def boolean(name: str, text: str) -> bool:
     """The value of a true-or-false argument; ValueError for anything else."""
-    if text.lower() not in BOOLEANS:
+    if text.lower() not in ("true", "1", "false", "0", ""):
         raise ValueError(f"launch argument {name} is {text!r}; expected true or false")
-    return BOOLEANS[text.lower()]
+    return text.lower() in ("true", "1")
+
+
+def number(name: str, text: str) -> float:
+    """The value of a numerical argument, an int where it is one of WHOLE_NUMBERS; or ValueError."""
+    try:
+        return int(text) if name in WHOLE_NUMBERS else float(text)
+    except ValueError:
+        kind = "a whole number" if name in WHOLE_NUMBERS else "a number"
+        raise ValueError(f"launch argument {name} is {text!r}; expected {kind}") from None
 
 
 def start(context: LaunchContext) -> list[SetEnvironmentVariable | Node]:
@@ -46,10 +60,10 @@ def start(context: LaunchContext) -> list[SetEnvironmentVariable | Node]:
     given = {name: text for name, text in given.items() if text}
     namespace = given.get("namespace", "").strip("/")
 
-    values: dict[str, str | bool] = {name: given[name] for name in PARAMETERS if name in given}
-    if "use_sim_time" in values:
-        values["use_sim_time"] = boolean("use_sim_time", given["use_sim_time"])
-    parameters: list[str | dict[str, str | bool]] = []
+    values: dict[str, str | float] = {name: given[name] for name in TEXTS if name in given}
+    values |= {n: number(n, given[n]) for n in (*WHOLE_NUMBERS, *NUMBERS) if n in given}
+    values |= {name: boolean(name, given[name]) for name in BOOLEANS if name in given}
+    parameters: list[str | dict[str, str | float]] = []
     if "params_file" in given:
         if not Path(given["params_file"]).is_file():
             raise ValueError(f"launch argument params_file: there is no {given['params_file']}")

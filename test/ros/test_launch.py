@@ -57,6 +57,10 @@ def test_every_argument_is_described_and_empty_by_default(launch_file: ModuleTyp
         "backend",
         "device",
         "model",
+        "subject_height",
+        "max_people",
+        "image_rotation",
+        "rectified",
         "use_sim_time",
         "rviz",
         "fixed_frame",
@@ -73,6 +77,21 @@ def test_an_argument_that_is_no_truth_value_is_refused(launch_file: ModuleType) 
     assert not launch_file.boolean("rviz", "")
     with pytest.raises(ValueError, match=r"rviz is 'perhaps'; expected true or false"):
         launch_file.boolean("rviz", "perhaps")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "kind"),
+    [
+        ("max_people", "2.5", "a whole number"),
+        ("image_rotation", "left", "a whole number"),
+        ("subject_height", "1,3", "a number"),
+    ],
+)
+def test_an_argument_that_is_no_number_is_refused(
+    launch_file: ModuleType, name: str, text: str, kind: str
+) -> None:
+    with pytest.raises(ValueError, match=f"{name} is '{text}'; expected {kind}"):
+        launch_file.number(name, text)
 
 
 def test_a_parameter_file_that_is_not_there_is_named(launch_file: ModuleType) -> None:
@@ -120,6 +139,10 @@ def test_the_launched_node_hears_its_arguments(bench: Bench, tmp_path: Path) -> 
         "image:=/front/image",
         "device:=cpu",
         "image_transport:=compressed",
+        "subject_height:=1",
+        "max_people:=3",
+        "image_rotation:=270",
+        "rectified:=true",
         "log_level:=warn",
     ]
     process = subprocess.Popen(
@@ -133,6 +156,7 @@ def test_the_launched_node_hears_its_arguments(bench: Bench, tmp_path: Path) -> 
     try:
         peer = bench.add_peer(namespace="/robot")
         names = ["autostart", "model", "device", "image_transport", "use_sim_time"]
+        names += ["subject_height", "max_people", "image_rotation", "rectified"]
         answer = peer.call(
             GetParameters, "get_parameters", GetParameters.Request(names=names), timeout=60
         ).values
@@ -141,6 +165,9 @@ def test_the_launched_node_hears_its_arguments(bench: Bench, tmp_path: Path) -> 
         assert answer[2].string_value == "cpu"
         assert answer[3].string_value == "compressed"
         assert not answer[4].bool_value
+        assert answer[5].double_value == 1.0
+        assert (answer[6].integer_value, answer[7].integer_value) == (3, 270)
+        assert answer[8].bool_value
         process.send_signal(signal.SIGINT)
         output = process.communicate(timeout=30)[0]
         assert process.returncode == 0, output

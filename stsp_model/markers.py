@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +12,9 @@ import numpy.typing as npt
 from .camera import Camera
 from .drawing import SIDE_COLOURS
 from .messages import MessageTypes
-from .pose import TrackingState
+from .pose import Pose, TrackingState
 from .skeleton import BONES, INDEX, SIDES
 from .turns import turned_vectors
-
-if TYPE_CHECKING:
-    from .pose import Pose
 
 Positions = npt.NDArray[np.float64]
 

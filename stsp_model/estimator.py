@@ -20,6 +20,7 @@ from .checks import (
     checked_image,
     checked_region,
     checked_stamp,
+    checked_turn,
     is_number,
 )
 from .crop import crop_box
@@ -39,7 +40,7 @@ from .runtime.backends import open_network
 from .runtime.exported import Exported
 from .runtime.running import Network
 from .tracking import Candidate, Track
-from .turns import checked_turn, turned_boxes, turned_camera, turned_image, turned_pose, turned_size
+from .turns import turned_boxes, turned_camera, turned_image, turned_pose, turned_size
 
 __all__ = [
     "LateFrameError",

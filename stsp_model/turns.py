@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from .camera import Camera
-from .checks import is_number
 from .pose import Pose
 
 FloatArray = npt.NDArray[np.float64]
@@ -29,15 +27,6 @@ _SIGN = {0: [1.0, 1.0], 90: [-1.0, 1.0], 180: [-1.0, -1.0], 270: [1.0, -1.0]}
 # Where the coefficients of OpenCV's lens models that belong to x and to y stand in D: tangential
 # distortion, both of thin prisms, and the sensor's tilts. All others are alike all around the axis.
 _COEFFICIENTS = ((3, 2), (8, 10), (9, 11), (12, 13))
-
-
-def checked_turn(degrees: Any, name: str) -> int:
-    """`degrees` as one of TURNS. Raises TypeError or ValueError with the argument's name."""
-    if not is_number(degrees):
-        raise TypeError(f"{name} is {degrees!r}, expected a whole number of degrees")
-    if degrees not in TURNS:
-        raise ValueError(f"{name} is {degrees}, expected one of {', '.join(map(str, TURNS))}")
-    return int(degrees)
 
 
 def turned_vectors(vectors: npt.ArrayLike, degrees: int) -> FloatArray:

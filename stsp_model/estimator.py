@@ -95,7 +95,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds of the last step: finder, crops, their flow, 2D network, lifter and root, all."""
+    """Seconds of the last step: finder, crops, their flow, 2D network, lifter and root, all.
+
+    What checks and turns an image counts as `find`.
+    """
 
     find: float = 0.0
     crop: float = 0.0
@@ -215,7 +218,7 @@ class PoseEstimator:
         given = None if boxes is None else checked_boxes(boxes, width, height)
         limits = checked_region(region, width, height)
         turn = settings.image_rotation
-        if turn:
+        if turn:  # all below is of the upright image, until its poses are turned back
             came = width, height
             image, view = turned_image(image, turn), turned_camera(view, turn)
             given = None if given is None else turned_boxes(given, turn, came)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from rosbags.highlevel import AnyReader
@@ -19,11 +19,9 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from .angles import named_angles
+from .camera import Camera
 from .messages import MessageTypes
 from .pose import Pose
-
-if TYPE_CHECKING:  # it comes with PyTorch, which bags do not need
-    from .camera import Camera
 
 SKELETONS_TYPE = "stsp/msg/Skeleton3DArray"
 MARKERS_TYPE = "visualization_msgs/msg/MarkerArray"

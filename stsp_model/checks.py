@@ -11,7 +11,6 @@ from torch import Tensor
 from .camera import Camera
 from .crop import whole_image
 from .skeleton import JOINT_COUNT
-from .turns import TURNS
 
 FloatArray = npt.NDArray[np.float64]
 MIN_IMAGE_SIDE, MAX_IMAGE_SIDE = 64, 4096  # pixels
@@ -21,15 +20,6 @@ def is_number(value: Any) -> bool:
     """Whether a value is one number, whole or not, of Python or NumPy; True and False are none."""
     numbers = (int, float, np.integer, np.floating)
     return isinstance(value, numbers) and not isinstance(value, bool)
-
-
-def checked_turn(degrees: Any, name: str) -> int:
-    """`degrees` as one of TURNS. Raises TypeError or ValueError with the argument's name."""
-    if not is_number(degrees):
-        raise TypeError(f"{name} is {degrees!r}, expected a whole number of degrees")
-    if degrees not in TURNS:
-        raise ValueError(f"{name} is {degrees}, expected one of {', '.join(map(str, TURNS))}")
-    return int(degrees)
 
 
 def checked_image(image: Any) -> npt.NDArray[np.uint8]:

@@ -20,7 +20,6 @@ from .checks import (
     checked_image,
     checked_region,
     checked_stamp,
-    checked_turn,
     is_number,
 )
 from .crop import crop_box
@@ -40,7 +39,7 @@ from .runtime.backends import open_network
 from .runtime.exported import Exported
 from .runtime.running import Network
 from .tracking import Candidate, Track
-from .turns import turned_boxes, turned_camera, turned_image, turned_pose, turned_size
+from .turns import TURNS, turned_boxes, turned_camera, turned_image, turned_pose, turned_size
 
 __all__ = [
     "LateFrameError",
@@ -81,7 +80,7 @@ class Settings:
             raise TypeError(f"max_people is {self.max_people!r}, expected a whole number")
         if not 1 <= self.max_people <= MOST_PEOPLE:
             raise ValueError(f"max_people is {self.max_people}, expected 1 to {MOST_PEOPLE}")
-        for name in ("max_gap", "min_confidence"):
+        for name in ("max_gap", "min_confidence", "image_rotation"):
             value = getattr(self, name)
             if not is_number(value):
                 raise TypeError(f"{name} is {value!r}, expected a number")
@@ -89,8 +88,10 @@ class Settings:
             raise ValueError(f"max_gap is {self.max_gap} s, expected more than 0")
         if not 0 <= self.min_confidence <= 1:
             raise ValueError(f"min_confidence is {self.min_confidence}, expected 0 to 1")
-        turn = checked_turn(self.image_rotation, "image_rotation")
-        object.__setattr__(self, "image_rotation", turn)
+        if self.image_rotation not in TURNS:
+            turns = ", ".join(map(str, TURNS))
+            raise ValueError(f"image_rotation is {self.image_rotation}, expected one of {turns}")
+        object.__setattr__(self, "image_rotation", int(self.image_rotation))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ from stsp_model.checks import checked_region
 from stsp_model.drawing import draw_skeleton
 from stsp_model.estimator import LateFrameError
 from stsp_model.outcomes import BAD_IMAGE, FAILED, LATE
+from stsp_model.pose import Pose
 from stsp_ros.conversions import (
     image_from_message,
     image_message,
@@ -40,9 +41,6 @@ from stsp_ros.estimation import Estimator, Region, estimator_options
 from stsp_ros.image_input import Frame
 from stsp_ros.markers import delete_all_markers, skeleton_markers
 from stsp_ros.parameters import Settings
-
-if TYPE_CHECKING:
-    from stsp_model.estimator import Pose
 
 UNTRAINED = "the network is not trained: its skeletons mean nothing"
 _PLAUSIBLE_LATENCY = 10.0  # s; beyond it, stamps and our clock have nothing to do with each other

@@ -148,7 +148,7 @@ class Depth(nn.Module):
 
     The printed form puts visual features into the nodes as they are (h of eq. 11). Read out first,
     by what can be trained for this alone, they tell the same in numbers that a mirror leaves as
-    they are and that the context vector can take as well: see docs/training.md.
+    they are and that the context vector can take as well: see docs/experiments.md.
 
     Args:
         channels: C of the visual features.

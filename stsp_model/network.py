@@ -63,7 +63,7 @@ class Preset:
                 raise ValueError(f"{field} is {getattr(self, field)}, expected 0 or more")
 
 
-# The crop's side: 192 px are what a CPU affords in 8 bits (docs/training.md),
+# The crop's side: 192 px are what a CPU affords in 8 bits (docs/experiments.md),
 # 256 and 384 are what the authors of HRNet trained W32 and W48 with (longer side).
 PRESETS: dict[str, Preset] = {
     preset.name: preset

@@ -3,7 +3,7 @@
 ONNX Runtime's static quantisation: activations in unsigned, weights in signed 8 bits with a scale
 for each channel; ranges leave out the last thousandth of a per cent on either side. The first two
 layers, which cost little, and that of the heat maps stay in 32 bits: together a third less of what
-8 bits move joints by (docs/training.md, "Larger crops, in 8 bits").
+8 bits move joints by (docs/experiments.md, "Larger crops, in 8 bits").
 """
 
 from __future__ import annotations

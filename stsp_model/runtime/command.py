@@ -32,8 +32,6 @@ def _export(options: argparse.Namespace) -> None:
         raise ValueError("--int8 needs --data, such as lspet:PATH, and --data serves --int8 alone")
     if options.int8 and options.half:
         raise ValueError("--int8 and --half exclude each other")
-    if options.int8 and options.mirrored:
-        raise ValueError("--int8 and --mirrored exclude each other")
     if options.out.exists():
         if not options.out.is_dir():
             raise ValueError(f"{options.out} is a file; name a folder")

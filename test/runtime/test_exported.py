@@ -217,7 +217,6 @@ def test_engines_without_a_gpu_are_refused_before_the_work(tmp_path, monkeypatch
         (["edge", "--int8"], "--int8 needs --data"),
         (["edge", "--data", "lspet:x"], "--data serves --int8"),
         (["edge", "--int8", "--half", "--data", "lspet:x"], "exclude"),
-        (["edge", "--int8", "--mirrored", "--data", "lspet:x"], "exclude"),
         (["edge", "--int8", "--data", "lspet:/nowhere"], "/nowhere"),
     ],
 )

@@ -44,6 +44,21 @@ def test_the_cost_is_measured_and_stored(result, onnx_files, tmp_path):
     assert len(network.files["epe"]) < 0.5 * len(onnx_files.files["epe"])
 
 
+def test_the_first_layers_and_the_heat_maps_stay_in_32_bits(result, exported_as, people):
+    """With mirror images as well, whose heat maps are no layer's output."""
+    onnx = pytest.importorskip("onnx")
+    both, _ = quantised(exported_as(mirrored=True), people[:2], people[20:21])
+    assert (both.description.precision, both.description.mirrored) == ("int8", True)
+    for network in (result[0], both):
+        graph = onnx.load_model_from_string(network.files["epe"]).graph
+        layers = [node for node in graph.node if node.op_type == "Conv"]
+        makers = {name: node.op_type for node in graph.node for name in node.output}
+        precise = [
+            i for i, node in enumerate(layers) if "Dequantize" not in makers.get(node.input[1], "")
+        ]
+        assert precise == [0, 1, len(layers) - 1]
+
+
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_it_runs_and_sees_much_the_same(backend, result, onnx_files, pictures):
     pytest.importorskip(backend)

@@ -19,6 +19,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from stsp_ros.diagnostics import LossCounter
 from stsp_ros.parameters import AUTO, COMPRESSED, RELIABLE, Settings
+from stsp_ros.topics import compressed_topic
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
@@ -117,10 +118,12 @@ class ImageInput:
 
     def _subscribe(self, settings: Settings) -> None:
         self._settings = settings
-        topic = str(self._node.resolve_topic_name(IMAGE_TOPIC))
         compressed = settings.image_transport == COMPRESSED
-        if compressed:
-            topic += "/compressed"
+        topic = (
+            compressed_topic(self._node, IMAGE_TOPIC)
+            if compressed
+            else str(self._node.resolve_topic_name(IMAGE_TOPIC))
+        )
         source = _Source(topic, compressed, self._wants_reliable(topic, settings))
         if source == self._source:
             return

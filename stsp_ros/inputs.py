@@ -12,17 +12,9 @@ from sensor_msgs.msg import CameraInfo, RegionOfInterest
 from stsp_ros.estimation import Region
 from stsp_ros.image_input import IMAGE_TOPIC, Frame, ImageInput
 from stsp_ros.parameters import Settings
+from stsp_ros.topics import camera_info_topic
 
-CAMERA_INFO_TOPIC, REGION_TOPIC = "camera_info", "roi"
-
-
-def camera_info_topic(node: Node) -> str:
-    """The camera_info beside the resolved image topic, unless camera_info itself is remapped."""
-    own = node.resolve_topic_name(CAMERA_INFO_TOPIC)
-    if own != node.resolve_topic_name(CAMERA_INFO_TOPIC, only_expand=True):
-        return str(own)
-    folder = str(node.resolve_topic_name(IMAGE_TOPIC)).rpartition("/")[0]
-    return f"{folder}/{CAMERA_INFO_TOPIC}"
+REGION_TOPIC = "roi"
 
 
 def region_from_message(message: RegionOfInterest) -> Region | None:
@@ -57,7 +49,7 @@ class Inputs:
         self._others.append(
             self._node.create_subscription(
                 CameraInfo,
-                camera_info_topic(self._node),
+                camera_info_topic(self._node, IMAGE_TOPIC),
                 self._on_camera_info,
                 QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
             )

@@ -41,6 +41,7 @@ from stsp_ros.estimation import Estimator, Region, estimator_options
 from stsp_ros.image_input import Frame
 from stsp_ros.markers import delete_all_markers, skeleton_markers
 from stsp_ros.parameters import Settings
+from stsp_ros.topics import compressed_topic
 
 UNTRAINED = "the network is not trained: its skeletons mean nothing"
 _PLAUSIBLE_LATENCY = 10.0  # s; beyond it, stamps and our clock have nothing to do with each other
@@ -71,12 +72,13 @@ class Outputs:
                 undo.callback(node.destroy_lifecycle_publisher, made)
                 return made
 
+            compressed = compressed_topic(node, "~/debug_image")
             outputs = cls(
                 skeletons=publisher(Skeleton3DArray, "~/skeletons"),
                 markers=publisher(MarkerArray, "~/markers"),
                 joint_angles=publisher(JointState, "~/joint_angles"),
                 debug_image=publisher(Image, "~/debug_image"),
-                debug_compressed=publisher(CompressedImage, "~/debug_image/compressed"),
+                debug_compressed=publisher(CompressedImage, compressed),
             )
             undo.pop_all()
         return outputs

@@ -30,6 +30,7 @@ from stsp_model.bag import BagError
 from stsp_model.files import write_json
 from stsp_model.sources import Frame, Source, SourceError, open_source
 from stsp_ros.conversions import image_message, jpeg_message
+from stsp_ros.topics import camera_info_topic, compressed_topic
 
 _LOGGER = logging.getLogger(__name__)
 _SECOND = 1_000_000_000  # ns
@@ -189,12 +190,12 @@ class _Publishers:
 
     @classmethod
     def create(cls, node: Node, compressed: bool, clock: bool) -> _Publishers:
-        kind, topic = Image, str(node.resolve_topic_name("image"))
-        if compressed:  # a remap of the image carries its JPEG sibling along, as a camera's does
-            kind, topic = CompressedImage, f"{topic}/compressed"
+        kind, topic = Image, "image"
+        if compressed:
+            kind, topic = CompressedImage, compressed_topic(node, topic)
         return cls(
             images=node.create_publisher(kind, topic, _QOS),
-            infos=node.create_publisher(CameraInfo, "camera_info", _QOS),
+            infos=node.create_publisher(CameraInfo, camera_info_topic(node, "image"), _QOS),
             clocks=node.create_publisher(Clock, "/clock", _QOS) if clock else None,
         )
 
@@ -257,7 +258,7 @@ def play(
     wait: float = 30.0,
     bar: bool = False,
 ) -> Played:
-    """Publish the frames of `source` on `image` (and `camera_info` where it has one), in pace.
+    """Publish the frames of `source` on `image` (and its camera_info beside it), in pace.
 
     `stamps` "original" keeps the source's; "now" shifts them all by the same amount, so that the
     first is the present time. `transport` "compressed" publishes JPEG on the resolved topic of

@@ -188,6 +188,15 @@ def test_a_remap_of_image_takes_compressed_and_camera_info_along(bench: Bench) -
     wait_for(front.camera_info.get_subscription_count, "camera_info beside the image")
 
 
+def test_a_remap_of_compressed_itself_counts(bench: Bench) -> None:
+    rules = ["-r", "image:=/front/color", "-r", "image/compressed:=/front/jpeg"]
+    bench.start(ros_args=rules, image_transport="compressed")
+    publisher = bench.peer.create_publisher(CompressedImage, "/front/jpeg", 1)
+    wait_for(publisher.get_subscription_count, "the remapped compressed image")
+    status = bench.peer.status(lambda values, _: "/peer" in values.get("input", ""))
+    assert "/front/jpeg (reliable" in str(status.values)
+
+
 def test_a_remap_of_camera_info_counts(bench: Bench) -> None:
     bench.start(ros_args=["-r", "image:=/front/color", "-r", "camera_info:=/calibration"])
     publisher = bench.peer.create_publisher(CameraInfo, "/calibration", 1)

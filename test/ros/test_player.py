@@ -145,7 +145,7 @@ def test_compressed_images_are_jpeg_on_the_sibling_topic(bench: Bench, node: Nod
         assert stamp(message) == frame.stamp
 
 
-def test_a_remap_of_image_takes_compressed_along(bench: Bench, domain: int) -> None:
+def test_a_remap_of_image_takes_compressed_and_camera_info_along(bench: Bench, domain: int) -> None:
     context = Context()
     rclpy.init(context=context, domain_id=domain)
     arguments = ["--ros-args", "-r", "image:=/front/color"]
@@ -153,9 +153,11 @@ def test_a_remap_of_image_takes_compressed_along(bench: Bench, domain: int) -> N
         "player", context=context, use_global_arguments=False, cli_args=arguments
     )
     heard = Heard(bench, CompressedImage, "front/color/compressed")
+    infos = bench.peer.create_subscription(CameraInfo, "/front/camera_info", lambda _: None, 1)
     try:
         play(node, head(open_source(SAMPLE)), transport="compressed")
         heard.wait()
+        wait_for(infos.get_publisher_count, "camera_info beside the images")
     finally:
         node.destroy_node()
         rclpy.try_shutdown(context=context)

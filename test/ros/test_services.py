@@ -214,6 +214,23 @@ def test_the_debug_image_comes_compressed_too(bench: Bench) -> None:
     assert int(np.ptp(picture)) > 50
 
 
+@pytest.mark.parametrize(
+    ("rules", "topic"),
+    [
+        (["~/debug_image:=/viz/debug"], "/viz/debug/compressed"),
+        (["~/debug_image:=/viz/debug", "~/debug_image/compressed:=/viz/jpeg"], "/viz/jpeg"),
+        (["~/debug_image/compressed:=/viz/jpeg"], "/viz/jpeg"),
+    ],
+)
+def test_a_remap_of_the_debug_image_takes_compressed_along_unless_that_has_its_own(
+    bench: Bench, rules: list[str], topic: str
+) -> None:
+    bench.start(ros_args=[word for rule in rules for word in ("-r", rule)])
+    listener = bench.peer.listen(CompressedImage, topic, lambda _: None)
+    wait_for(lambda: bench.peer.count_publishers(topic), f"a publisher on {topic}")
+    assert listener.topic_name == topic
+
+
 def test_diagnostics_hold_the_figures(bench: Bench) -> None:
     bench.start()
     bench.peer.greet()

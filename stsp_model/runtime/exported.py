@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import io
 import json
 import os
-import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -150,20 +150,21 @@ def _exported(
     """A graph as ONNX; `free` leaves the first axis of all that goes in and out of any length."""
     names = SIGNATURES[name]
     tensors = (*names.inputs, *names.outputs) if free else ()
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
+    # Into memory: a node exports at its start, where a disk may be full or read-only.
+    content = io.BytesIO()
+    with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of sizes that become constants, which is meant
-        path = Path(folder) / file_name(name)
         torch.onnx.export(
             graph,
             inputs,
-            path,
+            content,  # type: ignore[arg-type]  # as this exporter takes it, whatever its types say
             input_names=list(names.inputs),
             output_names=list(names.outputs),
             dynamic_axes={tensor: {0: "people"} for tensor in tensors},
             opset_version=OPSET,
             dynamo=False,
         )
-        return path.read_bytes()
+    return content.getvalue()
 
 
 def _describe(model: STSPNet, batch: int, precision: str, mirrored: bool) -> Description:

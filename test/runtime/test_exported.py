@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import resource
 import sys
 import types
 from dataclasses import replace
@@ -72,6 +73,17 @@ def test_exporting_leaves_the_network_alone_and_is_repeatable(edge, onnx_files):
     again = exported.export(network)
     assert network.training
     assert network.epe.training
+    assert again.sha256 == onnx_files.sha256
+
+
+def test_exporting_writes_to_no_disk(edge, onnx_files):
+    """A node exports at its start, which a full temporary folder must not prevent."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))  # no file may grow
+    try:
+        again = exported.export(edge)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert again.sha256 == onnx_files.sha256
 
 

@@ -19,7 +19,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from stsp_ros.diagnostics import LossCounter
 from stsp_ros.parameters import AUTO, COMPRESSED, RELIABLE, Settings
-from stsp_ros.topics import compressed_topic
+from stsp_ros.topics import compressed_topic, describe_publishers
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
@@ -103,14 +103,10 @@ class ImageInput:
         """The resolved topic, our QoS and what each publisher offers."""
         if self._source is None:
             return "not subscribed"
-        offers = [
-            f"{publisher.node_namespace.rstrip('/')}/{publisher.node_name} "
-            f"{publisher.qos_profile.reliability.name.lower()} {publisher.topic_type}"
-            for publisher in self._publishers(self._source.topic)
-        ]
+        topic, qos = self._source.topic, self._qos
         return (
-            f"{self._source.topic} ({self._qos.reliability.name.lower()}, "
-            f"depth {self._qos.depth}); publishers: {', '.join(offers) or 'none'}"
+            f"{topic} ({qos.reliability.name.lower()}, depth {qos.depth}); "
+            f"publishers: {describe_publishers(self._node, topic)}"
         )
 
     def _publishers(self, topic: str) -> list[TopicEndpointInfo]:

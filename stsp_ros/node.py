@@ -334,6 +334,7 @@ class PoseNode(LifecycleNode):
             values |= pipeline.values() | report_values(report)
             values["messages lost"] = str(self._inputs.images.lost.total)
             values["input"] = self._inputs.images.describe()
+            values["camera_info input"] = self._inputs.describe_camera_info()
         return status(name, resolved_device(self._settings), findings, values)
 
     @property

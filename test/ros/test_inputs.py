@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import array
 import time
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from bench import FRAME, Bench, FakeEstimator, a_camera_info, an_image, stamp_of, wait_for
-from rclpy.qos import ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 
 from stsp_ros import node as node_module
@@ -238,6 +239,34 @@ def test_camera_info_may_come_best_effort(bench: Bench) -> None:
         return call["camera"] is not None
 
     until_step_has(bench, fake, has_camera, "a camera")
+
+
+def test_a_camera_info_that_was_sent_once_and_kept_arrives(bench: Bench) -> None:
+    fake = FakeEstimator()
+    bench.peer.destroy_publisher(bench.peer.camera_info)
+    kept = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    latched = bench.peer.create_publisher(CameraInfo, "/camera_info", kept)
+    latched.publish(a_camera_info(50.0))
+    bench.start(fake)
+    until_step_has(bench, fake, lambda call: call["camera"] is not None, "the kept camera_info")
+
+    # Such a subscription gets nothing from an ordinary publisher.
+    ordinary = bench.peer.camera_publisher(CameraInfo, "camera_info", reliable=False)
+    wait_for(ordinary.get_subscription_count, "the ordinary publisher's subscription")
+
+    def has_the_new_one(call: dict[str, Any]) -> bool:
+        ordinary.publish(a_camera_info(60.0))
+        return call["camera"].K[0, 0] == 60.0
+
+    until_step_has(bench, fake, has_the_new_one, "the ordinary camera_info")
+
+
+def test_diagnostics_say_where_camera_info_is_looked_for(bench: Bench) -> None:
+    bench.start(ros_args=["-r", "image:=/front/color"])
+    status = bench.peer.status(lambda values, _: "camera_info input" in values)
+    told = {pair.key: pair.value for pair in status.values}
+    assert "/front/camera_info (best_effort" in told["camera_info input"]
+    assert "publishers: none" in told["camera_info input"]
 
 
 def test_a_region_is_asked_for_reliably(bench: Bench) -> None:

@@ -274,7 +274,8 @@ class PoseNode(LifecycleNode):
         return response
 
     def _check_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
-        reason = problem_with_change(parameters, unconfigured=self._pipeline is None)
+        loaded = None if self._pipeline is None else self._settings
+        reason = problem_with_change(parameters, loaded=loaded)
         if not reason:
             self._parameters_changed.trigger()
         return SetParametersResult(successful=not reason, reason=reason)

@@ -154,15 +154,19 @@ def problem(name: str, value: Any) -> str:
     return ""
 
 
-def problem_with_change(parameters: Iterable[Parameter], *, unconfigured: bool) -> str:
-    """Why the node must refuse these new values, or an empty string; names not ours pass."""
+def problem_with_change(parameters: Iterable[Parameter], *, loaded: Settings | None) -> str:
+    """Why the node must refuse these values, or an empty string; names not ours pass.
+
+    `loaded` is what a configured node runs with. Tools write back values that have not changed.
+    """
     for parameter in parameters:
         if parameter.name not in _FIELDS:
             continue
         reason = problem(parameter.name, parameter.value)
         if reason:
             return reason
-        if rule(parameter.name).unconfigured and not unconfigured:
+        fixed = rule(parameter.name).unconfigured and loaded is not None
+        if fixed and parameter.value != getattr(loaded, parameter.name):
             return (
                 f"{parameter.name} changes only while the node is unconfigured: "
                 "deactivate and clean up first"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
@@ -79,9 +79,19 @@ def test_defaults_are_valid() -> None:
 
 def test_the_model_changes_only_while_unconfigured() -> None:
     change = [Parameter("model", value="base")]
-    assert problem_with_change(change, unconfigured=True) == ""
-    assert "unconfigured" in problem_with_change(change, unconfigured=False)
-    assert problem_with_change([Parameter("use_sim_time", value=True)], unconfigured=False) == ""
+    assert problem_with_change(change, loaded=None) == ""
+    assert "unconfigured" in problem_with_change(change, loaded=Settings())
+    assert problem_with_change([Parameter("use_sim_time", value=True)], loaded=Settings()) == ""
+
+
+def test_all_parameters_may_be_written_back_as_they_are(bench: Bench) -> None:
+    """As rqt and ros2 param load do; what is read-only to ROS they are used to."""
+    bench.start(model="large")
+    wait_for(lambda: bench.peer.state() == "active", "activity")
+    for name, value in {**asdict(Settings()), "model": "large"}.items():
+        if name != "autostart":
+            assert bench.peer.set_parameter(name, value).successful, name
+    assert not bench.peer.set_parameter("model", "edge").successful
 
 
 def test_refusals_reach_the_caller_and_change_nothing(bench: Bench) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import rclpy
 from rclpy.node import Node
@@ -25,7 +27,8 @@ def main(args: list[str] | None = None) -> int:
     # strike at any line, in the middle of an import or a transition too.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
-        from stsp_ros.node import PoseNode
+        with _ended_by_signals():
+            from stsp_ros.node import PoseNode
     except ImportError as error:
         print(
             f"pose_node: {error}. What rosdep does not install is listed in "
@@ -48,6 +51,25 @@ def main(args: list[str] | None = None) -> int:
     node.destroy_node()
     rclpy.try_shutdown()
     return code
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """A signal ends the process at once: nothing is open yet, and PyTorch imports take seconds."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.is_set():
+            if signal.sigtimedwait(SIGNALS, 0.05) is not None:
+                os._exit(0)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
 
 
 def _spin_until_signal(node: Node, close: Callable[[float], bool]) -> int:

@@ -41,6 +41,21 @@ node.PoseNode = functools.partial(node.PoseNode, factory)
 sys.exit(pose_node.main())
 """
 
+# The executable with imports that take forever, as PyTorch's seem to on a slow disk.
+IMPORTING = """
+import sys, time
+from stsp_ros import pose_node
+
+class Endless:
+    def find_spec(self, name, *_):
+        if name == "torch":
+            print("importing", flush=True)
+            time.sleep(3600)
+
+sys.meta_path.insert(0, Endless())
+sys.exit(pose_node.main())
+"""
+
 
 class Running:
     """A process whose output is collected while it runs."""
@@ -149,6 +164,13 @@ def test_the_real_network_works_and_ends_in_mid_inference(
 def test_a_signal_ends_an_idle_node(bench: Bench, by: signal.Signals) -> None:
     with running([*EXECUTABLE, "--ros-args", "-p", "autostart:=false"]) as child:
         bench.peer.status(lambda values, _: values.get("state") == "unconfigured")
+        assert_ended_well(*child.end(by))
+
+
+@pytest.mark.parametrize("by", SIGNALS)
+def test_a_signal_ends_it_at_once_while_it_imports(by: signal.Signals) -> None:
+    with running([sys.executable, "-c", IMPORTING]) as child:
+        wait_for(lambda: child.says("importing"), "the import")
         assert_ended_well(*child.end(by))
 
 

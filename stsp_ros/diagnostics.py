@@ -28,7 +28,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """Figures since the start of an activation; rates since the previous report."""
+    """Figures since the node started; rates since the previous report."""
 
     received: int
     processed: int

@@ -200,8 +200,13 @@ class BagReader:
             raise BagError(f"bag {self.path} does not exist")
         if self.path.is_dir() and not (self.path / "metadata.yaml").exists():
             files = sorted(f.name for s in ("*.mcap", "*.db3") for f in self.path.glob(s))
-            hint = f"pass {self.path / files[0]} to read that file alone" if files else _MAKE
-            raise BagError(f"{self.path} is no bag: it has no metadata.yaml; {hint}")
+            hint = f"; {_MAKE}"
+            if files:
+                hint = (
+                    f", as when its recording was interrupted; pass {self.path / files[0]} to read "
+                    "that file alone, or let ros2 bag reindex write what is missing"
+                )
+            raise BagError(f"{self.path} is no bag: it has no metadata.yaml{hint}")
         if not self.path.is_dir() and self.path.suffix not in (".mcap", ".db3"):
             raise BagError(
                 f"{self.path} is no bag: expected a rosbag2 folder, or a .mcap or .db3 file; "

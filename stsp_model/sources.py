@@ -79,7 +79,7 @@ def open_source(path: str | Path, image_topic: str | None = None, start: float =
         raise SourceError(f"{path} does not exist{what if path == SAMPLE else ''}")
     if path.suffix == ".zstd":
         raise SourceError(f"{path} is a compressed part of a bag; give the bag's folder")
-    if is_bag(path):
+    if is_bag(path) or _holds_parts_of_a_bag(path):
         count, frames = _bag(path, image_topic)
     elif image_topic is not None:
         raise SourceError(f"{path} is no bag, which has topics: leave out --image-topic")
@@ -94,6 +94,12 @@ def open_source(path: str | Path, image_topic: str | None = None, start: float =
         raise SourceError(f"{path} holds no frame{when} that can be decoded")
     height, width = first.image.shape[:2]
     return Source(path.name, (width, height), 0 if start > 0 else count, frames_from_start)
+
+
+def _holds_parts_of_a_bag(path: Path) -> bool:
+    """Whether a folder is what an interrupted recording leaves; reading it as a bag says so."""
+    suffixes = {file.suffix.lower() for file in path.iterdir()} if path.is_dir() else set()
+    return not suffixes.isdisjoint((".mcap", ".db3")) and suffixes.isdisjoint(_IMAGE_SUFFIXES)
 
 
 # The frames from so many ns after the first on, without decoding the others.

@@ -324,6 +324,17 @@ def test_a_topic_is_of_bags_alone(video: Path) -> None:
             open_source(path, "/camera/image")
 
 
+@pytest.mark.parametrize("topic", [None, "/camera/image"])
+def test_what_an_interrupted_recording_leaves_is_known_by_its_file(
+    topic: str | None, tmp_path: Path
+) -> None:
+    (tmp_path / "run_0.mcap").write_bytes(b"")
+    with pytest.raises(
+        BagError, match=r"no metadata.yaml, as when .* interrupted; pass .*run_0\.mcap .* reindex"
+    ):
+        open_source(tmp_path, topic)
+
+
 def test_nothing_to_read_is_said_plainly(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"nowhere\.mp4 does not exist"):
         open_source(tmp_path / "nowhere.mp4")

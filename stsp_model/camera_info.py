@@ -5,8 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .camera import Camera
+
+# In lengths of the sensor's longer side. A pinhole camera of the shortest focal length would see
+# 169 degrees, and a fisheye of all around has one twice to three times as long: what is shorter
+# stands in millimetres or in shares of the image, and people seem to be a few centimetres away.
+_FOCAL = 1 / 20, 1000
+_CENTRE = 100  # from the corner; cut out of a panorama it may lie far outside
 
 
 def camera_from_info(
@@ -20,7 +27,8 @@ def camera_from_info(
     matrix and D does not apply.
 
     Raises ValueError naming the field for a matrix that is not finite, has no positive focal
-    length or skew, an unknown distortion model, or a region outside the sensor.
+    length or skew or cannot be in pixels, an unknown distortion model, or a region outside the
+    sensor.
     """
     matrix = np.array(info.p, np.float64).reshape(3, 4)[:, :3] if rectified else None
     K = np.array(info.k, np.float64).reshape(3, 3) if matrix is None else matrix.copy()
@@ -37,6 +45,7 @@ def camera_from_info(
             f"camera_info has a roi of {seen_width}x{seen_height} px at ({x0}, {y0}), outside its "
             f"{full_width}x{full_height} px"
         )
+    of_sensor = K.copy()
     K[0, 2] -= x0
     K[1, 2] -= y0
     D = None if rectified else np.array(info.d, np.float64)
@@ -44,5 +53,19 @@ def camera_from_info(
         seen = Camera(K, seen_width, seen_height, D, info.distortion_model or "plumb_bob")
     except ValueError as error:
         raise ValueError(f"camera_info: {error}") from error
+    _check_pixels(of_sensor, full_width, full_height)
     # Binning and resizing are the same to the camera: so many pixels for the same view.
     return seen.scaled(width, height)
+
+
+def _check_pixels(K: npt.NDArray[np.float64], width: int, height: int) -> None:
+    """Raise ValueError for the matrix of a sensor of this size that cannot be in its pixels."""
+    longest = max(width, height)
+    focal, centre = np.diag(K)[:2], K[:2, 2]
+    low, high = _FOCAL[0] * longest, _FOCAL[1] * longest
+    if not ((low <= focal) & (focal <= high) & (abs(centre) <= _CENTRE * longest)).all():
+        raise ValueError(
+            f"camera_info has focal lengths {focal[0]:g}, {focal[1]:g} and the principal point "
+            f"({centre[0]:g}, {centre[1]:g}) for {width}x{height} px; expected focal lengths of "
+            f"{low:g} to {high:g}, all in pixels"
+        )

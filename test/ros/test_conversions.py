@@ -137,6 +137,10 @@ def test_stamps_are_seconds() -> None:
     assert stamp_seconds(HEADER.stamp) == 12.5
 
 
+def a_matrix(focal: float, centre: float) -> list[float]:
+    return [focal, 0.0, centre, 0.0, focal, centre, 0.0, 0.0, 1.0]
+
+
 def test_camera_info_of_the_images_own_size() -> None:
     camera = camera_from_info(an_info(d=[0.1, -0.2, 0.0, 0.0, 0.05]), 640, 480)
     assert camera is not None
@@ -177,6 +181,10 @@ def test_a_resized_image_scales_the_matrix() -> None:
     [
         ({"k": [float("nan"), 0.0, 1.0, 0.0, 5.0, 1.0, 0.0, 0.0, 1.0]}, "not finite"),
         ({"k": [-5.0, 0.0, 1.0, 0.0, 5.0, 1.0, 0.0, 0.0, 1.0]}, "focal"),
+        ({"k": a_matrix(3.6, 320.0)}, "3.6.* in pixels"),  # millimetres
+        ({"k": a_matrix(0.8, 0.5)}, "0.8.* in pixels"),  # shares of the image
+        ({"k": a_matrix(500.0, 1e38)}, "1e\\+38.* in pixels"),
+        ({"k": a_matrix(1e9, 320.0)}, "1e\\+09.* in pixels"),
         ({"distortion_model": "made-up", "d": [0.1]}, "made-up"),
         ({"d": [0.1, 0.2]}, "2 values"),
     ],

@@ -275,7 +275,9 @@ def test_a_region_is_asked_for_reliably(bench: Bench) -> None:
     assert wait_for(lambda: subscription_reliability(bench, "/roi"), "the subscription") == RELIABLE
 
 
-@pytest.mark.parametrize(("focal", "reason"), [(float("nan"), "not finite"), (-5.0, "focal")])
+@pytest.mark.parametrize(
+    ("focal", "reason"), [(float("nan"), "not finite"), (-5.0, "focal"), (0.8, "in pixels")]
+)
 def test_a_bad_camera_info_is_counted_and_reported(bench: Bench, focal: float, reason: str) -> None:
     fake = FakeEstimator()
     bench.start(fake)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import rclpy
+from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
@@ -43,7 +44,8 @@ def main(args: list[str] | None = None) -> int:
         return 1
     try:
         node = PoseNode()
-    except ValueError as error:
+    # Ours, rcl's (a namespace that is none), rclpy's (use_sim_time).
+    except (ValueError, RuntimeError, ParameterException) as error:
         print(f"pose_node: {error}", file=sys.stderr)
         rclpy.try_shutdown()
         return 1

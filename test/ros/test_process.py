@@ -175,9 +175,20 @@ def test_a_signal_ends_it_at_once_while_it_imports(by: signal.Signals) -> None:
 
 
 @pytest.mark.usefixtures("domain")
-def test_a_bad_parameter_is_one_sentence_and_exit_code_1() -> None:
+@pytest.mark.parametrize(
+    ("argument", "reason"),
+    [
+        (
+            ["-p", "image_transport:=theora"],
+            "image_transport is 'theora'; expected one of raw, compressed",
+        ),
+        (["-p", "use_sim_time:=1"], "expecting type 'BOOL': use_sim_time"),
+        (["-r", "__ns:=/robot/"], "namespace"),
+    ],
+)
+def test_a_bad_argument_is_a_sentence_and_exit_code_1(argument: list[str], reason: str) -> None:
     child = subprocess.run(
-        [*EXECUTABLE, "--ros-args", "-p", "image_transport:=theora"],
+        [*EXECUTABLE, "--ros-args", *argument],
         capture_output=True,
         text=True,
         timeout=120,
@@ -185,7 +196,7 @@ def test_a_bad_parameter_is_one_sentence_and_exit_code_1() -> None:
         cwd=ROOT,
     )
     assert child.returncode == 1
-    assert "image_transport is 'theora'; expected one of raw, compressed" in child.stderr
+    assert reason in child.stderr
     assert "Traceback" not in child.stderr
 
 

@@ -65,9 +65,10 @@ def start(context: LaunchContext) -> list[SetEnvironmentVariable | Node]:
     values |= {name: boolean(name, given[name]) for name in BOOLEANS if name in given}
     parameters: list[str | dict[str, str | float]] = []
     if "params_file" in given:
-        if not Path(given["params_file"]).is_file():
-            raise ValueError(f"launch argument params_file: there is no {given['params_file']}")
-        parameters.append(given["params_file"])
+        file = Path(given["params_file"]).expanduser()  # no shell does so after ":="
+        if not file.is_file():
+            raise ValueError(f"launch argument params_file: there is no {file}")
+        parameters.append(str(file))
     if values:
         parameters.append(values)
     logger = ".".join([*namespace.split("/"), "stsp"]).lstrip(".")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import warnings
 from typing import Any, Protocol
 
@@ -74,7 +75,8 @@ def build_estimator(settings: Settings) -> Estimator:
     leave_a_core_free()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it is untrained, the node says by its own means
-        model = load(settings.model, resolved_device(settings))
+        # No shell has expanded the ~ of a parameter file.
+        model = load(os.path.expanduser(settings.model), resolved_device(settings))
     network = open_network(model, settings.backend, resolved_device(settings))
     warm_up(network, settings.max_people)
     return PoseEstimator(network, **estimator_options(settings))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import cv2
 import pytest
 import torch
 
+from stsp_model import STSPNet, save
 from stsp_ros import estimation
 from stsp_ros.estimation import build_estimator, leave_a_core_free, resolved_device
 from stsp_ros.parameters import Settings
@@ -57,6 +59,18 @@ def test_auto_takes_a_gpu_where_there_is_one_that_the_backend_can_use(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     assert resolved_device(Settings(device=device, backend=backend)) == expected
+
+
+def test_a_model_may_lie_below_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No shell expands the ~ of a parameter file, nor that of model:=~/weights.safetensors."""
+    save(STSPNet("edge"), tmp_path / "weights.safetensors")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    estimator = build_estimator(
+        Settings(model="~/weights.safetensors", device="cpu", backend="torch")
+    )
+    assert not estimator.model.trained
 
 
 def test_the_network_is_warmed_up_with_as_many_people_as_may_come(

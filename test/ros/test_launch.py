@@ -94,13 +94,19 @@ def test_an_argument_that_is_no_number_is_refused(
         launch_file.number(name, text)
 
 
-def test_a_parameter_file_that_is_not_there_is_named(launch_file: ModuleType) -> None:
+@pytest.mark.parametrize(
+    ("name", "told"), [("nope.yaml", r"nope\.yaml"), ("~/nope.yaml", r"/home/of/nope\.yaml")]
+)
+def test_a_parameter_file_that_is_not_there_is_named(
+    launch_file: ModuleType, name: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from launch import LaunchContext
 
+    monkeypatch.setenv("HOME", "/home/of")
     context = LaunchContext()
-    given = dict.fromkeys(launch_file.ARGUMENTS, "") | {"params_file": "nope.yaml"}
+    given = dict.fromkeys(launch_file.ARGUMENTS, "") | {"params_file": name}
     context.launch_configurations.update(given)
-    with pytest.raises(ValueError, match=r"params_file: there is no nope\.yaml"):
+    with pytest.raises(ValueError, match=f"params_file: there is no {told}"):
         launch_file.start(context)
 
 

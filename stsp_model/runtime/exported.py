@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import threading
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -32,6 +33,7 @@ from stsp_model.skeleton import JOINTS
 FORMAT, FORMAT_VERSION = "stsp-onnx", "1"
 OPSET = 17
 MOST_PEOPLE = 64  # per call where that is static: exporting runs the network on as many crops
+_EXPORTER = threading.Lock()  # PyTorch's has global state, and a process may have two nodes
 _DOMAINS = {"", "ai.onnx", "com.microsoft"}  # of operators; the last: what quantisation uses
 
 
@@ -152,7 +154,7 @@ def _exported(
     tensors = (*names.inputs, *names.outputs) if free else ()
     # Into memory: a node exports at its start, where a disk may be full or read-only.
     content = io.BytesIO()
-    with warnings.catch_warnings(), torch.no_grad():
+    with _EXPORTER, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of sizes that become constants, which is meant
         torch.onnx.export(
             graph,

@@ -6,6 +6,7 @@ import copy
 import resource
 import sys
 import types
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -74,6 +75,13 @@ def test_exporting_leaves_the_network_alone_and_is_repeatable(edge, onnx_files):
     assert network.training
     assert network.epe.training
     assert again.sha256 == onnx_files.sha256
+
+
+def test_two_threads_may_export_at_once(edge, onnx_files):
+    """As two nodes of one process may start at once; PyTorch's exporter is for one thread."""
+    with ThreadPoolExecutor(2) as threads:
+        for again in [threads.submit(exported.export, edge) for _ in range(2)]:
+            assert again.result().sha256 == onnx_files.sha256
 
 
 def test_exporting_writes_to_no_disk(edge, onnx_files):

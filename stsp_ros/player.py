@@ -402,12 +402,13 @@ def main(args: list[str] | None = None) -> int:
     try:
         options = parse(remove_ros_args(argv)[1:])
         rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
-    except RuntimeError as error:  # as for a remap that is none
+        node = rclpy.create_node("player")
+    except RuntimeError as error:  # as for a remap or a namespace that is none
         print(f"player: {error}", file=sys.stderr)
+        rclpy.try_shutdown()
         return 1
     try:
         source = open_source(options.source, options.image_topic, options.start)
-        node = rclpy.create_node("player")
         played = play(
             node,
             source,

@@ -114,7 +114,7 @@ def main(args: list[str] | None = None) -> int:
             while not stop.is_set():
                 executor.spin_once(timeout_sec=0.1)
             recorder.tell()
-    except (BagError, OSError) as error:
+    except (BagError, OSError, RuntimeError) as error:  # the last for a namespace that is none
         print(f"recorder: {error}", file=sys.stderr)
         return 1
     finally:

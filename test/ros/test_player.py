@@ -481,6 +481,7 @@ def test_a_report_that_cannot_be_written_is_a_sentence(bench: Bench, tmp_path: P
         (lambda _: [str(SAMPLE), "--wait", "0.1"], "nobody subscribes to /image"),
         (lambda _: [str(SAMPLE), "--start", "9"], "no frame, 9 s after its first frame or later"),
         (lambda _: [str(SAMPLE), "--ros-args", "-r", "image"], "Couldn't parse remap rule"),
+        (lambda _: [str(SAMPLE), "--ros-args", "-r", "__ns:=/a/"], "invalid node namespace"),
     ],
 )
 @pytest.mark.usefixtures("domain")

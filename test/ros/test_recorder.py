@@ -116,10 +116,14 @@ def test_an_existing_bag_is_not_overwritten(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("domain")
-def test_a_remap_that_is_none_is_no_traceback(tmp_path: Path) -> None:
-    process = recorder(tmp_path / "bag", "--ros-args", "-r", "stsp")
+@pytest.mark.parametrize(
+    ("rule", "reason"),
+    [("stsp", "Couldn't parse remap rule"), ("__ns:=/left/", "invalid node namespace")],
+)
+def test_a_remap_that_is_none_is_no_traceback(tmp_path: Path, rule: str, reason: str) -> None:
+    process = recorder(tmp_path / "bag", "--ros-args", "-r", rule)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 1
     assert "recorder: " in err
-    assert "Couldn't parse remap rule" in err
+    assert reason in err
     assert "Traceback" not in err

@@ -44,6 +44,7 @@ from stsp_ros.parameters import Settings
 from stsp_ros.topics import compressed_topic
 
 UNTRAINED = "the network is not trained: its skeletons mean nothing"
+_REMINDER = 60.0  # s from one warning to the next of what stays wrong from image to image
 _PLAUSIBLE_LATENCY = 10.0  # s; beyond it, stamps and our clock have nothing to do with each other
 
 
@@ -220,9 +221,16 @@ class Pipeline:
             return None
         height, width = image.shape[:2]
         self._size = width, height
-        if problem_with_region(region, self._size):
+        ignored = problem_with_region(region, self._size)
+        if ignored:
             region = None
+            self._logger.warning(ignored, throttle_duration_sec=_REMINDER)
         camera = self.camera_source.camera(width, height, rectified=settings.rectified)
+        if self.camera_source.problem:
+            self._logger.warning(
+                f"camera_info is not used: {self.camera_source.problem}",
+                throttle_duration_sec=_REMINDER,
+            )
 
         estimation_began = time.monotonic()
         try:

@@ -278,7 +278,9 @@ def test_a_region_is_asked_for_reliably(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("focal", "reason"), [(float("nan"), "not finite"), (-5.0, "focal"), (0.8, "in pixels")]
 )
-def test_a_bad_camera_info_is_counted_and_reported(bench: Bench, focal: float, reason: str) -> None:
+def test_a_bad_camera_info_is_counted_reported_and_logged(
+    bench: Bench, focal: float, reason: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     fake = FakeEstimator()
     bench.start(fake)
     bench.peer.greet()
@@ -288,6 +290,9 @@ def test_a_bad_camera_info_is_counted_and_reported(bench: Bench, focal: float, r
     until_step_has(bench, fake, lambda call: call["camera"] is None, "a frame without camera")
     status = bench.peer.status(lambda values, _: values.get("bad camera_info", "0") != "0")
     assert reason in status.message
+    logged = capfd.readouterr().err
+    assert logged.count("camera_info is not used") == 1
+    assert reason in logged
 
 
 def test_a_region_limits_the_search_until_it_is_cleared(bench: Bench) -> None:
@@ -302,7 +307,9 @@ def test_a_region_limits_the_search_until_it_is_cleared(bench: Bench) -> None:
     until_step_has(bench, fake, lambda call: call["region"] is None, "no region")
 
 
-def test_a_region_beyond_the_image_is_ignored_and_reported(bench: Bench) -> None:
+def test_a_region_beyond_the_image_is_ignored_reported_and_logged(
+    bench: Bench, capfd: pytest.CaptureFixture[str]
+) -> None:
     fake = FakeEstimator()
     bench.start(fake)
     bench.peer.greet()
@@ -315,5 +322,6 @@ def test_a_region_beyond_the_image_is_ignored_and_reported(bench: Bench) -> None
     assert status.level == b"\x01"
     assert "700 to 729" in status.message
     assert "64x48" in status.message
+    assert capfd.readouterr().err.count("roi is ignored: its columns 700 to 729") == 1
     bench.peer.region.publish(RegionOfInterest())
     bench.peer.status(lambda _, status: "roi" not in status.message)

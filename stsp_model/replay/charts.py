@@ -246,7 +246,6 @@ def _outcomes(record: Record) -> list[Any]:
     go = plotly("graph_objects")
     time = elapsed(record)
     # Half a period on, lest 29 and 31 be counted where stamps lie on the seconds, more or less.
-    # Seconds without images have no bars: a clock that is set may leave years of them.
     second, place = np.unique(np.floor(time + period(record) / 2), return_inverse=True)
     # The last second is seldom whole: its rate is that of the part which is there.
     width = np.ones(len(second))

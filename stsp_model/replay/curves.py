@@ -17,13 +17,15 @@ from stsp_model.skeleton import BONES, JOINT_COUNT
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
+LONGEST_PAUSE = 10  # s; a clock that is set may leave years between two images
+
 
 @dataclass(frozen=True, eq=False)
 class Curves:
     """Poses in M frames, one a frame, of one track or of several that are taken for one person.
 
     label: for a person to read. tracks: indices into the record's.
-    frames (M,): indices, increasing. time (M,): s since the record's first stamp.
+    frames (M,): indices, increasing. time (M,): s, as `elapsed`.
     track (M,): which track each pose is of.
     joints, truth (M, 17, 3): m from the pelvis; the truth NaN where unknown.
     confidence (M, 17).
@@ -45,8 +47,14 @@ class Curves:
 
 
 def elapsed(record: Record) -> FloatArray:
-    """Seconds (N,) since the first stamp."""
-    return np.asarray((record.stamps - record.stamps[:1]) / 1e9)
+    """Seconds (N,) since the first stamp, in which no pause takes longer than LONGEST_PAUSE."""
+    steps = np.diff(record.stamps, prepend=record.stamps[:1])
+    return np.asarray(np.cumsum(np.minimum(steps, LONGEST_PAUSE * 10**9)) / 1e9)
+
+
+def long_pauses(record: Record) -> int:
+    """How many pauses `elapsed` shortens."""
+    return int((np.diff(record.stamps) > LONGEST_PAUSE * 10**9).sum())
 
 
 def period(record: Record) -> float:

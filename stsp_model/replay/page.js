@@ -9,6 +9,7 @@ const element = (id) => document.getElementById(id);
 function unpack(packed) {
   const bytes = Uint8Array.from(atob(packed.bdata), (c) => c.charCodeAt(0)).buffer;
   if (packed.dtype === "f8") return new Float64Array(bytes);
+  if (packed.dtype === "i8") return new BigInt64Array(bytes);
   if (packed.dtype === "i4") return new Int32Array(bytes);
   if (packed.dtype === "u1") return new Uint8Array(bytes);
   const steps = new Int16Array(bytes);
@@ -20,7 +21,8 @@ const people = (list) => list.map((track) => ({
   flat: unpack(track.flat), confidence: unpack(track.confidence),
   match: track.match ? unpack(track.match) : null,
 }));
-const time = unpack(data.time);  // s since the first frame
+const time = unpack(data.time);  // s since the first frame, long pauses shortened
+const stamps = unpack(data.stamps);  // ns
 const outcome = unpack(data.outcome);
 const tracks = people(data.tracks), truth = people(data.truth);
 const views = data.views.map((view) => ({...view, error: unpack(view.error), confidence: unpack(view.confidence)}));
@@ -260,7 +262,7 @@ function readout() {
     `confidence ${number(views[view].confidence[frame], 2, "")}`,
   ];
   element("readout").textContent = parts.join(" · ");
-  const stamp = (BigInt(data.first) + BigInt(Math.round(time[frame] * 1e9))).toString().padStart(10, "0");
+  const stamp = stamps[frame].toString().padStart(10, "0");
   element("stamp").textContent = `stamp ${stamp.slice(0, -9)}.${stamp.slice(-9)}`;
 }
 let queued = false;
@@ -288,13 +290,13 @@ function frameAt(seconds) {
   }
   return low > 0 && seconds - time[low - 1] < time[low] - seconds ? low - 1 : low;
 }
-const LONGEST_PAUSE = 2;  // s; a clock that was set would stop the show for years
+const LONGEST_WAIT = 2;  // s; what pauses longer would seem to hang
 let clock = 0, played = 0;
 function tick(now) {
   if (!playing) return;
   played += Math.min(now - clock, 250) / 1000 * Number(element("speed").value);
   clock = now;
-  if (frame + 1 < COUNT) played = Math.max(played, time[frame + 1] - LONGEST_PAUSE);
+  if (frame + 1 < COUNT) played = Math.max(played, time[frame + 1] - LONGEST_WAIT);
   let next = frame;
   while (next + 1 < COUNT && time[next + 1] <= played) next++;
   if (next !== frame) seek(next);

@@ -47,7 +47,7 @@ def page_data(
         "colours": SIDE_COLOURS,
         "width": width,
         "height": height,
-        "first": str(int(record.stamps[0])) if len(record.stamps) else "0",
+        "stamps": _numbers(record.stamps, "i8"),
         "time": _numbers(elapsed(record), "f8"),
         "outcome": _numbers(record.outcome, "u1"),
         "outcomes": [name if not i else f"dropped: {name}" for i, name in enumerate(OUTCOMES)],

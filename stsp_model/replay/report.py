@@ -18,12 +18,14 @@ from stsp_model.evaluation.scores import MEASURES
 from stsp_model.files import replacing
 from stsp_model.replay import charts
 from stsp_model.replay.curves import (
+    LONGEST_PAUSE,
     Curves,
     acceleration,
     bone_deviation,
     curves,
     elapsed,
     gaps,
+    long_pauses,
     mean_known,
     peaks,
     period,
@@ -140,6 +142,13 @@ def _head(record: Record, measured: Mapping[str, Any], notes: Sequence[str]) -> 
             "<div class='banner' role='alert'>The replay was stopped before the bag's end: this "
             "shows the part up to there.</div>"
         )
+    pauses = long_pauses(record)
+    if pauses:
+        notes = [
+            *notes,
+            f"{pauses} pause{'s' * (pauses > 1)} of more than {LONGEST_PAUSE} s, as where a clock "
+            f"is set; times and plots here take each for {LONGEST_PAUSE} s.",
+        ]
     if notes:
         lines.append(f"<ul class='notes'>{''.join(f'<li>{e(note)}</li>' for note in notes)}</ul>")
     lines.append(_tiles(record, measured))

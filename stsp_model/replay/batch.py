@@ -248,9 +248,10 @@ def write_summary(out: Path, results: Sequence[Result]) -> None:
 _PAGE = """<!DOCTYPE html>
 <html lang="en-GB"><head><meta charset="utf-8"><title>Replay of many bags</title>
 <style>
-body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2em; color: #222; background: #fafafa }}
+:root {{ color-scheme: light dark }}
+body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2em }}
 table {{ border-collapse: collapse }}
-th, td {{ padding: .3em .8em; border-bottom: 1px solid #ccc; text-align: right }}
+th, td {{ padding: .3em .8em; border-bottom: 1px solid #8886; text-align: right }}
 th:first-child, td:first-child {{ text-align: left }}
 </style></head><body><h1>Replay of many bags</h1>
 <table>

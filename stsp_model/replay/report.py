@@ -251,8 +251,7 @@ def _moments_html(kinds: Sequence[tuple[str, Sequence[Moment]]]) -> str:
     columns = []
     for kind, rows in kinds:
         items = "".join(
-            f"<li title='{what}'><a href='#frame={frame}'>{when}</a> {what}</li>"
-            for frame, when, what in rows
+            f"<li><a href='#frame={frame}'>{when}</a> {what}</li>" for frame, when, what in rows
         )
         columns.append(f"<div><h3>{kind}</h3><ol>{items or '<li>none</li>'}</ol></div>")
     return f"<h2>Worst moments</h2><div class='moments'>{''.join(columns)}</div>"

@@ -246,6 +246,20 @@ def test_a_report_of_next_to_nothing_opens(opened: Callable[..., Any], record: R
     assert len(page.find_elements(By.CSS_SELECTOR, "#time-plot .plot-container")) == 1
 
 
+def test_the_page_is_dark_where_that_is_preferred(opened: Callable[..., Any]) -> None:
+    page = opened(figure(10))
+    lightness = (
+        "const [r, g, b] = getComputedStyle(document.body)[arguments[0]].match(/\\d+/g);"
+        "return (Number(r) + Number(g) + Number(b)) / 765;"
+    )
+    for theme in ("light", "dark"):
+        feature = {"name": "prefers-color-scheme", "value": theme}
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+        ink, paper = (page.execute_script(lightness, n) for n in ("color", "backgroundColor"))
+        assert (ink > 0.8 and paper < 0.2) if theme == "dark" else (ink < 0.2 and paper > 0.8)
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
 def test_names_from_a_bag_run_no_script(opened: Callable[..., Any]) -> None:
     evil = "<img src=x onerror=\"document.title='caught'\"></script><script>document.title='caught'"
     page = opened(figure(20, bag=evil, model=evil, settings={evil: evil}))

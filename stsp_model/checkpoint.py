@@ -36,20 +36,30 @@ def save(
         half: store floats in 16 bits; half the size, and precise to three digits.
 
     Raises:
-        ValueError: if a weight is not finite, in 16 bits either.
+        ValueError: if a weight has a flaw, in 16 bits too.
         OSError: if the file cannot be written.
     """
     tensors = {}
     for name, value in model.state_dict().items():
         shrinks = half and value.is_floating_point()
         stored = value.detach().cpu().to(torch.float16 if shrinks else value.dtype).contiguous()
-        if not stored.isfinite().all():
-            raise ValueError(f"{name} holds values that are not finite; nothing was written")
+        flaw = flaw_of(name, stored)
+        if flaw:
+            raise ValueError(f"{name} holds {flaw}; nothing was written")
         tensors[name] = stored
     # In memory first: safetensors' own writer keeps the file from all but its owner.
     content = serialise(tensors, _description(model, note or model.note))
     with replacing(path) as file:
         file.write(content)
+
+
+def flaw_of(name: str, weight: Tensor) -> str:
+    """What makes a weight of this name useless, as its poses would be NaN; empty where nothing."""
+    if not weight.isfinite().all():
+        return "values that are not finite"
+    if name.endswith(("running_var", "variance_scale")) and (weight < 0).any():
+        return "variances below zero"
+    return ""
 
 
 def stored_in_half(path: str | os.PathLike[str]) -> bool:
@@ -210,8 +220,7 @@ def _fill(model: STSPNet, tensors: dict[str, Tensor], path: Path) -> None:
                 f"{path} has {name} of shape {tuple(value.shape)}, expected {shape}; "
                 "it was saved by another version of the network"
             )
-        if not value.isfinite().all():
-            raise ValueError(
-                f"{path} has {name} with values that are not finite; train or save it again"
-            )
+        flaw = flaw_of(name, value.to(expected[name].dtype))
+        if flaw:
+            raise ValueError(f"{path} has {name} with {flaw}; train or save it again")
     model.load_state_dict(tensors)  # casts 16-bit storage to the parameters' 32 bits

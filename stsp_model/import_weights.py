@@ -39,6 +39,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from .checkpoint import flaw_of
 from .hrnet import HRNet
 from .network import PRESETS, STSPNet
 from .skeleton import COCO_17, JOINTS
@@ -359,8 +360,9 @@ def _fill(
             raise ValueError(
                 f"{path} has {theirs[name]} of {value.dtype}, expected floats of 16 bits or more"
             )
-        if not value.to(kind).isfinite().all():
-            raise ValueError(f"{path} has {theirs[name]} with values that are not finite")
+        flaw = flaw_of(name, value.to(kind))
+        if flaw:
+            raise ValueError(f"{path} has {theirs[name]} with {flaw}")
     if _FINAL[0] in found and outputs not in (None, COCO_17.points):
         raise ValueError(
             f"{path} says its heat maps are {' '.join(outputs or ())}, expected COCO's: "

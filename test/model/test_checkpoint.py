@@ -192,6 +192,13 @@ def test_weights_that_do_not_fit_are_refused(saved, tmp_path):
     check(lambda t: t.update(extra=torch.zeros(1)), "has 1 unknown ones .such as extra")
     check(lambda t: t.update({name: torch.zeros(2)}), r"conv1.weight of shape \(2,\), expected")
     check(lambda t: t[name].fill_(torch.nan), "conv1.weight with values that are not finite")
+    wide = "epe.backbone.bn1.bias"  # in 64 bits, too large for our 32
+    check(
+        lambda t: t.update({wide: t[wide].double().fill_(1e300)}),
+        "bn1.bias with values that are not finite",
+    )
+    for variance in ("epe.backbone.bn1.running_var", "lifter.height_variance_scale"):
+        check(lambda t, v=variance: t[v].fill_(-1), f"{variance} with variances below zero")
 
 
 def test_a_name_that_is_neither_preset_nor_file_is_refused(tmp_path):

@@ -344,6 +344,8 @@ def test_what_does_not_fit_is_named_with_both_shapes(weights, tmp_path):
     refused(odd, path, "odd.pth has bn1.bias with values that are not finite")
     odd["bn1.bias"] = torch.full((64,), 1e300, dtype=torch.float64)  # too large for our 32 bits
     refused(odd, path, "odd.pth has bn1.bias with values that are not finite")
+    odd = {**weights, "bn1.running_var": torch.full((64,), -1.0)}
+    refused(odd, path, "odd.pth has bn1.running_var with variances below zero")
 
 
 @pytest.mark.parametrize("kind", [torch.int8, torch.bool, torch.float8_e4m3fn])

@@ -220,11 +220,22 @@ def file_name(graph: str) -> str:
 
 
 def write(network: Exported, folder: str | os.PathLike[str]) -> None:
-    """Write a network's files into a folder, which is made if need be."""
+    """Write a network's files into a folder, which is made if need be: all of them, or none.
+
+    Raises OSError if one cannot be written, as on a full disk.
+    """
     folder = Path(folder)
-    for name, content in network.files.items():
-        with replacing(folder / file_name(name)) as file:
-            file.write(content)
+    written: list[Path] = []
+    try:
+        for name, content in network.files.items():
+            path = folder / file_name(name)
+            with replacing(path) as file:
+                file.write(content)
+            written.append(path)
+    except BaseException:
+        for path in written:
+            path.unlink()
+        raise
 
 
 def read(folder: str | os.PathLike[str]) -> Exported:

@@ -118,6 +118,15 @@ def test_a_folder_comes_back_as_it_was_written(onnx_files, tmp_path):
     ]
 
 
+def test_a_folder_that_cannot_be_finished_is_left_without_the_network(onnx_files, tmp_path):
+    """As on a full disk."""
+    last = tmp_path / exported.file_name(list(onnx_files.files)[-1])
+    last.mkdir()
+    with pytest.raises(OSError, match=last.name):
+        exported.write(onnx_files, tmp_path)
+    assert list(tmp_path.iterdir()) == [last]
+
+
 def test_a_preset_is_meant_rather_than_a_folder_of_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "edge").mkdir()

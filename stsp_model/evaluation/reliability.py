@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 _SIDE = 5.0  # inches
 _DPI = 120
+_TITLE = 60  # characters beside each other above a panel
 _WITHIN = np.linspace(0, 3.5, 351)  # standard deviations
 _HISTOGRAM = np.linspace(0, 1, 21)
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9")  # Okabe & Ito 2008: for all eyes
@@ -49,7 +51,8 @@ def draw_reliability(path: Path, calibration: Calibration, title: str) -> None:
         raise ValueError("there is neither a confidence nor a variance to draw")
     # A Figure of its own, without pyplot, is drawn by Agg and needs no display.
     figure = Figure(figsize=(_SIDE * sum(panels) + 0.4, _SIDE + 1.4), layout="constrained")
-    figure.suptitle(title, fontsize="medium")
+    lines = wrap(title, _TITLE * sum(panels))  # Matplotlib itself breaks lines at spaces alone
+    figure.suptitle("\n".join(lines), fontsize="medium")
     grid = figure.add_gridspec(2, sum(panels), height_ratios=(4, 1))
     if calibration.claims:
         upper = figure.add_subplot(grid[0, 0])

@@ -189,6 +189,19 @@ def test_the_diagram_is_drawn_of_what_there_is(parts, tmp_path):
         draw_reliability(file, Calibration(), "title")
 
 
+@pytest.mark.parametrize("parts", ["both", "2D"])
+def test_a_long_title_stays_within_the_diagram(parts, tmp_path):
+    pytest.importorskip("matplotlib")
+    from stsp_model.evaluation.reliability import draw_reliability
+
+    spread = calibration({}, [take(), take(2.0)]).deviations
+    file = tmp_path / "reliability.png"
+    shown = Calibration({"2D": claims()}, spread[: 0 if parts == "2D" else None])
+    draw_reliability(file, shown, f"edge on bag:/{'a/long/path/' * 20}")
+    image = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
+    assert image[:, :2].min() == image[:, -2:].min() == 255
+
+
 def test_without_matplotlib_the_command_says_what_to_install(tmp_path):
     # In a process of its own: modules cannot be unimported.
     code = (

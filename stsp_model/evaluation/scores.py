@@ -62,10 +62,11 @@ class Take:
 
     @property
     def height_error(self) -> FloatArray | None:
-        """(T,) m, NaN where there is no estimate; None without any."""
+        """(T,) m, NaN where there is no estimate or the pose is unknown; None without any."""
         if self.height is None or self.true_height is None:
             return None
-        return np.asarray(self.height - self.true_height)
+        known = np.isfinite(self.target).all(axis=-1).any(axis=-1)
+        return np.where(known, self.height - self.true_height, np.nan)
 
 
 @dataclass(frozen=True, eq=False)

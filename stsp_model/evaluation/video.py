@@ -33,12 +33,19 @@ BoolArray = npt.NDArray[np.bool_]
 Picture = tuple[float, npt.NDArray[np.uint8], Camera | None]  # stamp in seconds, image, camera
 
 TRUTH_TOPIC = "ground_truth/skeletons"
-MIN_VISIBLE = 4  # joints; a frame in which a person shows less is not asked for
 _SECOND = 1e9  # ns
 _SCALE_GIVEN = 1  # Skeleton3D.SCALE_GIVEN
 # Of the true box's longer side: mean 2D distance beyond which a pose is someone else's, and up to
 # which it lies on a person.
 _ASTRAY, _ON = 0.5, 0.2
+
+
+def asked_for(visible: BoolArray) -> BoolArray:
+    """Which frames (...) of a person a method is asked for, of visible joints (..., 17).
+
+    Where fewer than four show, nothing that it says of the person counts.
+    """
+    return np.asarray(visible.sum(axis=-1) >= 4)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +78,7 @@ class Person:
         if prediction.joints is not None:
             joints = prediction.joints
         self.check(joints)
-        asked = self.visible.sum(axis=1) >= MIN_VISIBLE
-        target = np.where(asked[:, None, None], self.joints, np.nan)
+        target = np.where(asked_for(self.visible)[:, None, None], self.joints, np.nan)
         return Take(
             self.name,
             self.action,
@@ -255,9 +261,9 @@ class Following:
 
     Source: Bernardin and Stiefelhagen, Evaluating Multiple Object Tracking Performance, 2008.
 
-    frames: pictures that count. people: whom they show, once per picture; who shows less than
-    MIN_VISIBLE joints is not asked for. seen: those with a pose that lies on them. false_positives:
-    poses that lie on nobody. switches: poses under another id than the same person's last one.
+    frames: pictures that count. people: whom they show, once per picture, where `asked_for`. seen:
+    those with a pose that lies on them. false_positives: poses that lie on nobody. switches: poses
+    under another id than the same person's last one.
     """
 
     frames: int = 0
@@ -380,7 +386,7 @@ def followed(
         if people and not present:
             continue
         owners = {present[j][0].name: poses[i].id for i, j in pairs}
-        shown = [p for p, row in present if p in asked and p.visible[row].sum() >= MIN_VISIBLE]
+        shown = [p for p, row in present if p in asked and asked_for(p.visible[row])]
         for name in ids.keys() & owners.keys():
             ids[name].append(owners[name])
         total += Following(
@@ -427,6 +433,8 @@ def nearest_pairs(
 def detections(people: Sequence[Person], predictions: Mapping[str, Prediction]) -> Detections:
     """The 2D joints of videos beside the truth, a row per person and frame.
 
+    Visible joints are those of frames that are asked for.
+
     Raises DataError if a prediction has other frames.
     """
 
@@ -446,5 +454,5 @@ def detections(people: Sequence[Person], predictions: Mapping[str, Prediction]) 
         found("joints_2d", (JOINT_COUNT, 2)),
         found("confidence_2d", (JOINT_COUNT,)),
         np.concatenate(target),
-        np.concatenate([person.visible for person in people]),
+        np.concatenate([p.visible & asked_for(p.visible)[:, None] for p in people]),
     )

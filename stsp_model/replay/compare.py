@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stsp_model import metrics
-from stsp_model.evaluation.video import MIN_VISIBLE
+from stsp_model.evaluation.video import asked_for
 from stsp_model.replay.bootstrap import BLOCK, draws, interval
 from stsp_model.replay.curves import period
 from stsp_model.replay.match import match
@@ -248,7 +248,7 @@ def _series(a: Record, b: Record) -> dict[str, FloatArray]:
             _aligned(found_b.seen(b), row_b, len(stamps)),
         ]
         visible = np.isfinite(truth.joints_2d).all(axis=-1) & (truth.confidence > 0)
-        known = np.isfinite(truth.joints).all(axis=(1, 2)) & (visible.sum(axis=1) >= MIN_VISIBLE)
+        known = np.isfinite(truth.joints).all(axis=(1, 2)) & asked_for(visible)
         paired = known & np.all([np.isfinite(s.joints).all(axis=(1, 2)) for s in seen], axis=0)
         series["frames"] += known
         for i in range(2):

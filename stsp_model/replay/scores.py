@@ -92,7 +92,7 @@ def _against_truth(record: Record) -> dict[str, Any]:
             height=None if given else seen.height.astype(np.float64),
         )
     takes = [person.take(predictions[person.name]) for person in people]
-    asked = np.concatenate([person.visible.sum(axis=1) >= video.MIN_VISIBLE for person in people])
+    asked = np.concatenate([video.asked_for(person.visible) for person in people])
     found = np.concatenate([m.track >= 0 for m in matches])
     try:
         in_space: dict[str, Any] | None = asdict(score(takes))
@@ -105,7 +105,7 @@ def _against_truth(record: Record) -> dict[str, Any]:
         "coverage": _share(found[asked]),
         "id_switches": sum(video.id_switches(m.track[m.track >= 0].tolist()) for m in matches),
         "height": "given" if given else "estimated",
-        "root_error": _root_error(record, matches),
+        "root_error": _root_error(record, matches, asked),
         "3d": in_space,
         "2d": asdict(pck.score(video.detections(people, predictions))),
     }
@@ -124,10 +124,10 @@ def _person(record: Record, truth: Track) -> video.Person:
     )
 
 
-def _root_error(record: Record, matches: list[Match]) -> float:
-    """Mean distance of the pelvis in the camera frame from its true place, mm."""
+def _root_error(record: Record, matches: list[Match], asked: npt.NDArray[np.bool_]) -> float:
+    """Mean distance of the pelvis in the camera frame from its true place, mm, where asked for."""
     distances = np.concatenate(
         [np.linalg.norm(m.seen(record).root - m.truth.root, axis=-1) for m in matches]
     )
-    known = np.isfinite(distances)
+    known = np.isfinite(distances) & asked
     return float(1000 * distances[known].mean()) if known.any() else float("nan")

@@ -131,8 +131,18 @@ def test_frames_in_which_a_person_hardly_shows_are_not_asked_for(tmp_path):
     one.visible[2, 0, 4:] = False
     (footage,) = rendered(tmp_path, one)
     person = footage.people[0]
-    take = person.take(Prediction(joints=person.joints))
+    wrong = np.where(np.arange(T) == 1, 1.0, 0.0)  # where it is not asked for
+    found = Prediction(
+        joints=person.joints,
+        joints_2d=person.joints_2d + 1000 * wrong[:, None, None],
+        height=person.height + wrong,
+    )
+    take = person.take(found)
     assert np.isfinite(take.target).all(axis=(1, 2)).tolist() == [True, False, True, True, True]
+    assert scores.score([take]).average["height_error"] == 0
+    seen = video.detections([person], {person.name: found})
+    assert seen.visible.any(axis=1).tolist() == [True, False, True, True, True]
+    assert pck.score(seen).pck == 100
     with pytest.raises(DataError, match=r"clip\[0\] has 3 frames, not 5"):
         person.take(Prediction(joints=person.joints[:3]))
 

@@ -93,7 +93,7 @@ def test_who_is_hidden_is_not_asked_for() -> None:
     record = a_record(frames=12, tracks=(child("p1"),), truth=(hidden,))
     truth = scores(record)["truth"]
     assert (truth["frames"], truth["3d"]) == (0, None)
-    assert np.isnan(truth["coverage"])
+    assert np.isnan([truth["coverage"], truth["root_error"], truth["2d"]["pck"]]).all()
 
 
 def test_without_truth_there_is_what_can_be_known() -> None:

@@ -153,6 +153,15 @@ class Camera:
         """
         return self._converted(points, self._bent)
 
+    def project(self, points: npt.ArrayLike) -> FloatArray:
+        """Pixels (..., 2) of the image for points (..., 3) m in the camera's frame.
+
+        NaN behind the camera and up to five centimetres before it, and as in `distort`.
+        """
+        points = np.asarray(points, np.float64)
+        depth = np.where(points[..., 2:] > 0.05, points[..., 2:], np.nan)
+        return self.distort(points[..., :2] / depth * self.K[[0, 1], [0, 1]] + self.K[:2, 2])
+
     def undistort_people(
         self, joints: npt.ArrayLike, boxes: npt.ArrayLike
     ) -> tuple[FloatArray, FloatArray]:

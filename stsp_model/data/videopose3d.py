@@ -99,13 +99,6 @@ def humaneva_views(subject: str) -> tuple[View, ...]:
     return _views("humaneva_cameras.json")[subject]
 
 
-def project(points: FloatArray, camera: Camera) -> FloatArray:
-    """Points (..., 3) m in the camera's frame to pixels (..., 2) of its image, NaN behind it."""
-    depth = np.where(points[..., 2:] > 0, points[..., 2:], np.nan)
-    flat = points[..., :2] / depth
-    return camera.distort(flat * camera.K[[0, 1], [0, 1]] + camera.K[:2, 2])
-
-
 def _takes(path: Path, key: str) -> tuple[Takes, dict[str, Any]]:
     content = load_npz(path)
     takes = content.get(key)
@@ -214,7 +207,7 @@ class _StudioTakes(Dataset[Motion]):
             if self._keypoints is not None:
                 joints_2d = self._keypoints.joints(subject, action, number, len(joints))
             elif lens is not None:
-                joints_2d = project(joints, lens)
+                joints_2d = lens.project(joints)
         return Motion(
             joints=joints,
             stamps=np.arange(len(joints)) / self._fps,

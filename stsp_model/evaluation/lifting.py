@@ -15,7 +15,6 @@ from stsp_model.archive import save_arrays
 from stsp_model.data.bvh import BVHDataset
 from stsp_model.data.errors import DataError
 from stsp_model.data.samples import Z_UP, Motion
-from stsp_model.data.videopose3d import project
 from stsp_model.evaluation.predictions import Prediction
 from stsp_model.evaluation.scores import Take
 from stsp_model.evaluation.views import Trial, noisy, resampled, seen, standing_height
@@ -111,7 +110,7 @@ def _views(motion: Motion, index: int, protocol: Protocol) -> Iterator[Motion]:
         yield (
             motion
             if flat is not None
-            else replace(motion, joints_2d=project(motion.joints, motion.camera))
+            else replace(motion, joints_2d=motion.camera.project(motion.joints))
         )
         return
     for view in range(protocol.views):

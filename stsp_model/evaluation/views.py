@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from stsp_model.camera import Camera
 from stsp_model.data.samples import Motion, median_length
-from stsp_model.data.videopose3d import project
 from stsp_model.skeleton import INDEX
 
 FloatArray = npt.NDArray[np.float64]
@@ -157,7 +156,7 @@ def seen(motion: Motion, seed: Sequence[int]) -> Motion:
         distance *= _STEP_BACK
     joints = (motion.joints - place) @ axes.T
     return replace(
-        motion, joints=joints, up=axes @ up, camera=camera, joints_2d=project(joints, camera)
+        motion, joints=joints, up=axes @ up, camera=camera, joints_2d=camera.project(joints)
     )
 
 
@@ -174,7 +173,7 @@ def _looking(forward: FloatArray, up: FloatArray, roll: float) -> FloatArray:
 def _fits(points: FloatArray, camera: Camera) -> bool:
     if points[:, 2].min() < _NEAREST:
         return False
-    pixels = project(points, camera)
+    pixels = camera.project(points)
     return bool(((pixels >= 0) & (pixels <= (camera.width - 1, camera.height - 1))).all())
 
 

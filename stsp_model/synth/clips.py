@@ -24,7 +24,7 @@ from stsp_model.synth import retarget
 from stsp_model.synth.body import Body, FloatArray, joints, make_body, pose, sample_phenotype
 from stsp_model.synth.clothing import ClothedMesh, dress
 from stsp_model.synth.looks import sample_outfit
-from stsp_model.synth.render import Renderer, project
+from stsp_model.synth.render import Renderer
 from stsp_model.synth.rigs import CMU_RIG, DEEPMIMIC_RIG, Rig
 from stsp_model.synth.scene import between
 from stsp_model.synth.sensor import develop, encode_jpeg, sample_sensor
@@ -310,7 +310,7 @@ def _rendered(
         stamps=FIRST_STAMP + times,
         jpegs=jpegs,
         joints_3d=seen,
-        joints_2d=project(camera, seen),
+        joints_2d=camera.project(seen),
         visible=np.stack(visible),
         boxes=np.stack(boxes),
         heights=np.array([child.body.height for child in children]),

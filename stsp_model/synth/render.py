@@ -85,13 +85,6 @@ class Shot:
     boxes: FloatArray
 
 
-def project(camera: Camera, points: npt.ArrayLike) -> FloatArray:
-    """Pixels (..., 2), distortion included, of points (..., 3) m in camera axes; NaN behind it."""
-    points = np.asarray(points, dtype=np.float64)
-    depth = np.where(points[..., 2:] > 0.05, points[..., 2:], np.nan)
-    return camera.distort(points[..., :2] / depth * camera.K[[0, 1], [0, 1]] + camera.K[:2, 2])
-
-
 @dataclass(frozen=True, eq=False)
 class _Together:
     """All triangles of a scene: people first, then props, whose corners are not shared."""
@@ -276,7 +269,7 @@ class Renderer:
         return free & self._inside(self._seen(joints, view))
 
     def _seen(self, points: npt.NDArray[Any], view: View) -> FloatArray:
-        return project(self._camera, (points - view.position) @ view.rotation)
+        return self._camera.project((points - view.position) @ view.rotation)
 
     def _inside(self, pixels: FloatArray) -> npt.NDArray[np.bool_]:
         edge = np.array([self._camera.width, self._camera.height]) - 0.5

@@ -9,7 +9,6 @@ from people import points_of, walking
 from stsp_model.camera import Camera
 from stsp_model.data.errors import DataError
 from stsp_model.data.mpi_inf_3dhp import MPIINF3DHP, fit_pinhole
-from stsp_model.data.videopose3d import project
 from stsp_model.skeleton import INDEX, JOINTS, MPI_INF_3DHP_17
 
 K = np.array([[1500.0, 0, 1020], [0, 1490, 1030], [0, 0, 1]])
@@ -23,7 +22,7 @@ def take(joints=SEEN, **changes):
     # Pelvis, spine and head are points of their own, which ours do not use.
     for point in ("pelvis", "spine", "head"):
         solid[:, MPI_INF_3DHP_17.points.index(point)] = (0, 0, 3500)
-    flat = project(solid / 1000, Camera(K, *SIZE))
+    flat = Camera(K, *SIZE).project(solid / 1000)
     return {"data_3d": solid.astype(np.float32), "data_2d": flat.astype(np.float32), **changes}
 
 
@@ -63,12 +62,12 @@ def test_the_camera_is_found_from_the_data(tmp_path):
     assert pytest.approx(K, abs=0.1) == motion.camera.K
     assert (motion.camera.width, motion.camera.height) == SIZE
     assert motion.joints_2d == pytest.approx(
-        project(motion.joints, motion.camera), abs=0.1, nan_ok=True
+        motion.camera.project(motion.joints), abs=0.1, nan_ok=True
     )
 
 
 def test_where_no_pinhole_explains_the_pixels_there_is_no_camera():
-    flat = project(SEEN, Camera(K, *SIZE))
+    flat = Camera(K, *SIZE).project(SEEN)
     assert fit_pinhole(SEEN, flat, SIZE) is not None
     noise = np.random.default_rng(0).normal(0, 5, flat.shape)
     assert fit_pinhole(SEEN, flat + noise, SIZE) is None

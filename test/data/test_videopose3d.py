@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from stsp_model.data.errors import DataError
 from stsp_model.data.rotations import rotation_matrix
-from stsp_model.data.videopose3d import h36m, h36m_views, humaneva, humaneva_views, project
+from stsp_model.data.videopose3d import h36m, h36m_views, humaneva, humaneva_views
 from stsp_model.skeleton import COCO_17, H36M_32, HUMANEVA_15, INDEX, JOINTS
 
 H36M_SUBJECTS = ("S1", "S5", "S6", "S7", "S8", "S9", "S11")
@@ -65,7 +65,7 @@ def test_every_camera_looks_at_the_middle_of_its_studio(subject, view):  # noqa:
         np.linalg.norm(walking(1)[0] - view.place, axis=1)
     )
     if view.lens is not None:
-        pixels = project(seen, view.lens)
+        pixels = view.lens.project(seen)
         assert ((pixels > 0) & (pixels < 1000)).all()
 
 
@@ -80,12 +80,12 @@ def test_projection_is_the_published_one_within_a_pixel():
         scale = 1 + k1 * r2 + k2 * r2**2 + k3 * r2**3 + p1 * y + p2 * x
         expected = np.stack([x * scale + p2 * r2, y * scale + p1 * r2], axis=1)
         expected = expected * lens.K[[0, 1], [0, 1]] + lens.K[:2, 2]
-        assert np.abs(project(points, lens) - expected).max() < 1
+        assert np.abs(lens.project(points) - expected).max() < 1
 
 
 def test_what_is_behind_a_camera_is_not_seen():
     lens = h36m_views("S1")[0].lens
-    assert np.isnan(project(np.array([[0.1, 0.1, -2.0]]), lens)).all()
+    assert np.isnan(lens.project([[0.1, 0.1, -2.0]])).all()
 
 
 def test_every_take_is_seen_by_four_cameras(tmp_path):
@@ -98,7 +98,7 @@ def test_every_take_is_seen_by_four_cameras(tmp_path):
     view = h36m_views("S1")[0]
     assert motion.joints == pytest.approx(view.seen(walking()), abs=1e-6)
     assert motion.camera is view.lens
-    assert motion.joints_2d == pytest.approx(project(motion.joints, view.lens))
+    assert motion.joints_2d == pytest.approx(view.lens.project(motion.joints))
     upright = motion.joints[0, INDEX["head_top"]] - motion.joints[0, INDEX["pelvis"]]
     assert motion.up == pytest.approx(upright / np.linalg.norm(upright), abs=1e-6)
 

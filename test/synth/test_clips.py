@@ -10,7 +10,6 @@ from figures import standing, write_dancers
 from stsp_model.data.errors import DataError
 from stsp_model.skeleton import BONES, INDEX, JOINTS
 from stsp_model.synth.clips import ClipSettings, Take, make_clip, open_takes
-from stsp_model.synth.render import project
 from stsp_model.synth.rigs import CMU_RIG
 from stsp_model.synth.textures import picture_files, picture_wall
 
@@ -52,7 +51,7 @@ def test_motions_of_a_split_are_its_own(mocap):
 @pytest.mark.parametrize("number", range(3))
 def test_the_truth_agrees_with_itself(takes, number):
     clip = make_clip(number, ClipSettings(0, "train", **{**TINY, "frames": 12}), takes)
-    flat = project(clip.camera, clip.joints_3d)
+    flat = clip.camera.project(clip.joints_3d)
     np.testing.assert_allclose(flat, clip.joints_2d, atol=1e-9)
     inside = ((flat >= -0.5) & (flat < 63.5)).all(axis=-1)
     assert not (clip.visible & ~inside).any()

@@ -12,7 +12,7 @@ from figures import child_of, dressed
 from stsp_model.camera import Camera
 from stsp_model.skeleton import INDEX, JOINTS
 from stsp_model.synth.body import SEGMENTS, joints, pose
-from stsp_model.synth.render import Renderer, camera_rays, project
+from stsp_model.synth.render import Renderer, camera_rays
 from stsp_model.synth.scene import Setting, View, between
 from stsp_model.synth.sensor import Sensor, develop
 from stsp_model.synth.setting import box, look_at, sample_camera
@@ -62,7 +62,7 @@ def shoot(people=(MESH,), setting=SETTING, views=None, samples=1, ahead=0.0):
 
 def pixels(at=None):
     here = at or view()
-    return project(CAMERA, (stood()[1] - here.position) @ here.rotation)
+    return CAMERA.project((stood()[1] - here.position) @ here.rotation)
 
 
 def test_a_child_is_where_its_joints_say():
@@ -131,7 +131,7 @@ def test_the_sun_throws_the_childs_shadow():
     # The head's shadow falls away from the sun, as far as the head is high.
     head = stood()[1][INDEX["nose"]]
     spot = head - SETTING.sun * head[2] / SETTING.sun[2]
-    u, v = np.rint(project(CAMERA, (spot - down.position) @ down.rotation)).astype(int)
+    u, v = np.rint(CAMERA.project((spot - down.position) @ down.rotation)).astype(int)
     assert empty.image[v, u] == pytest.approx([0.5 * (0.2 + 0.8 * 0.62)] * 3, rel=0.02)
     assert shot.image[v, u] == pytest.approx([0.5 * 0.2] * 3, rel=0.02)
 
@@ -161,7 +161,7 @@ def test_projection_agrees_with_opencv():
     camera = Camera(np.array([[300.0, 0, 160], [0, 310, 120], [0, 0, 1]]), 320, 240, D)
     points = np.random.default_rng(0).uniform([-0.4, -0.3, 1], [0.4, 0.3, 3], (50, 3))
     expected = cv2.projectPoints(points, np.zeros(3), np.zeros(3), camera.K, D)[0][:, 0]
-    assert project(camera, points) == pytest.approx(expected, abs=1e-6)
+    assert camera.project(points) == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_view_looks_where_it_is_told():

@@ -144,11 +144,11 @@ class PoseEstimator:
         *,
         device: torch.device | str | None = None,
         backend: str = AUTO,
-        subject_height: float | None = None,
-        max_people: int = 1,
-        max_gap: float = MAX_GAP,
-        min_confidence: float = 0.3,
-        image_rotation: int = 0,
+        subject_height: float | None = Settings.subject_height,
+        max_people: int = Settings.max_people,
+        max_gap: float = Settings.max_gap,
+        min_confidence: float = Settings.min_confidence,
+        image_rotation: int = Settings.image_rotation,
     ) -> None:
         self._settings = Settings(
             subject_height, max_people, max_gap, min_confidence, image_rotation

@@ -12,6 +12,8 @@ from .skeleton import JOINT_COUNT
 
 FloatArray = npt.NDArray[np.float64]
 
+UNTRAINED = "the network is not trained: its skeletons mean nothing"  # to be said beside its poses
+
 
 class TrackingState(IntEnum):
     """tracking_state of the message; the estimator gives OK and TERMINATE.

@@ -19,6 +19,7 @@ from sensor_msgs.msg import CameraInfo
 from std_srvs.srv import SetBool, Trigger
 
 from stsp_model.outcomes import STOPPED, SUPERSEDED
+from stsp_model.pose import UNTRAINED
 from stsp_ros.diagnostics import (
     Finding,
     FrameTimes,
@@ -36,7 +37,7 @@ from stsp_ros.estimation import (
 from stsp_ros.image_input import Frame
 from stsp_ros.inputs import Inputs
 from stsp_ros.parameters import Settings, declare, problem_with_change, read
-from stsp_ros.pipeline import UNTRAINED, Outputs, Pipeline
+from stsp_ros.pipeline import Outputs, Pipeline
 from stsp_ros.worker import NewestFrameWorker
 
 SILENCE = 5.0  # s without an image that are worth a warning

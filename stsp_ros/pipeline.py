@@ -27,7 +27,7 @@ from stsp_model.checks import checked_region
 from stsp_model.drawing import draw_skeleton
 from stsp_model.estimator import LateFrameError
 from stsp_model.outcomes import BAD_IMAGE, FAILED, LATE
-from stsp_model.pose import Pose
+from stsp_model.pose import UNTRAINED, Pose
 from stsp_ros.conversions import (
     image_from_message,
     image_message,
@@ -43,7 +43,6 @@ from stsp_ros.markers import delete_all_markers, skeleton_markers
 from stsp_ros.parameters import Settings
 from stsp_ros.topics import compressed_topic
 
-UNTRAINED = "the network is not trained: its skeletons mean nothing"
 _REMINDER = 60.0  # s from one warning to the next of what stays wrong from image to image
 _PLAUSIBLE_LATENCY = 10.0  # s; beyond it, stamps and our clock have nothing to do with each other
 

@@ -31,6 +31,7 @@ from stsp_model.evaluation.video import TRUTH_TOPIC, true_poses
 from stsp_model.files import write_json
 from stsp_model.network import STSPNet
 from stsp_model.outcomes import PROCESSED
+from stsp_model.pose import UNTRAINED
 from stsp_model.replay.beside import beside
 from stsp_model.replay.charts import PlotlyError
 from stsp_model.replay.frames import prepared
@@ -221,7 +222,7 @@ def replay(
     except PlotlyError as error:
         notes.append(f"there is no report: {error}")
     if not model.trained:  # which the report says by itself
-        notes.insert(0, "the network is not trained: its skeletons mean nothing")
+        notes.insert(0, UNTRAINED)
     metrics = _metrics(record, facts, notes, seconds)
     write_json(out / METRICS, metrics)
     if damage is not None:

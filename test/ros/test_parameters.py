@@ -16,9 +16,10 @@ from rcl_interfaces.msg import ParameterType
 from rcl_interfaces.srv import DescribeParameters, GetParameters
 from rclpy.parameter import Parameter
 
+from stsp_model.estimator import MOST_PEOPLE
 from stsp_model.estimator import Settings as EstimatorSettings
 from stsp_ros.estimation import estimator_options
-from stsp_ros.parameters import Settings, problem, problem_with_change
+from stsp_ros.parameters import Settings, problem, problem_with_change, rule
 
 CONFIG = Path(__file__).parents[2] / "config" / "stsp.yaml"
 
@@ -138,12 +139,14 @@ def test_every_live_change_of_an_estimators_option_reaches_it(bench: Bench) -> N
         wait_for(lambda n=name, v=value: fake.options.get(n) == v, f"{name} in the estimator")
 
 
-def test_all_settings_of_the_estimator_are_parameters_of_the_same_name() -> None:
+def test_all_settings_of_the_estimator_are_parameters_alike() -> None:
     settings = Settings(
         subject_height=1.5, max_people=3, max_gap=2.0, min_confidence=0.7, image_rotation=180
     )
     names = [entry.name for entry in fields(EstimatorSettings)]
     assert estimator_options(settings) == {name: getattr(settings, name) for name in names}
+    assert EstimatorSettings(**estimator_options(Settings())) == EstimatorSettings()
+    assert rule("max_people").high == MOST_PEOPLE
 
 
 def test_the_model_of_an_unconfigured_node_is_the_one_loaded_next(bench: Bench) -> None:

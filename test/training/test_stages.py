@@ -43,6 +43,7 @@ def test_stage_finder_learns_where_people_are_and_leaves_the_rest_alone(tmp_path
     )
     assert minisets.falls(history, 1.5)
     assert history[0]["found"] < 10
+    # All pictures of one of the two clips, and nobody in the stills of LSPet, would be 25.
     assert history[-1]["found"] > 15
     trained = load_model(tmp_path / "best.safetensors", preset=minisets.TINY)
     assert not trained.trained

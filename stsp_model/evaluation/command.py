@@ -126,6 +126,8 @@ def _evaluated(options: argparse.Namespace, method: Method) -> Outcome:
     if options.seed < 0:
         raise DataError(f"seed is {options.seed}, expected 0 or more")
     format, path = split_spec(options.data)
+    if format not in (*FORMATS, BAG):
+        raise DataError(f"format {format!r} is not known, expected one of {', '.join(_FORMATS)}")
     given = options.subject_height == "given"
     if format in (BAG, RENDERED):
         _refuse(options, "images", _OF_IMAGES)

@@ -33,6 +33,7 @@ JOINT_STATE_TYPE = "sensor_msgs/msg/JointState"
 IMAGE_TOPIC, CAMERA_INFO_TOPIC = "/camera/image/compressed", "/camera/camera_info"
 FRAME_ID = "camera_optical_frame"
 
+STORAGE_SUFFIXES = (".mcap", ".db3")  # of the files that hold a bag's messages
 _BAG_VERSION: Literal[8] = 8  # of metadata.yaml; Humble cannot read 9
 # What may save a bag that was cut off; by whether it is one of SQLite.
 _REPAIR = {
@@ -179,7 +180,7 @@ def stamp_nanoseconds(message: Any) -> int:
 def is_bag(path: str | Path) -> bool:
     """Whether a path looks like a bag: a rosbag2 folder, or a .mcap or .db3 file."""
     path = Path(path)
-    return path.suffix in (".mcap", ".db3") or (path / "metadata.yaml").exists()
+    return path.suffix in STORAGE_SUFFIXES or (path / "metadata.yaml").exists()
 
 
 def bag_name(path: str | Path) -> str:
@@ -199,7 +200,7 @@ class BagReader:
         if not self.path.exists():
             raise BagError(f"bag {self.path} does not exist")
         if self.path.is_dir() and not (self.path / "metadata.yaml").exists():
-            files = sorted(f.name for s in ("*.mcap", "*.db3") for f in self.path.glob(s))
+            files = sorted(f.name for s in STORAGE_SUFFIXES for f in self.path.glob(f"*{s}"))
             hint = f"; {_MAKE}"
             if files:
                 hint = (
@@ -207,7 +208,7 @@ class BagReader:
                     "that file alone, or let ros2 bag reindex write what is missing"
                 )
             raise BagError(f"{self.path} is no bag: it has no metadata.yaml{hint}")
-        if not self.path.is_dir() and self.path.suffix not in (".mcap", ".db3"):
+        if not self.path.is_dir() and self.path.suffix not in STORAGE_SUFFIXES:
             raise BagError(
                 f"{self.path} is no bag: expected a rosbag2 folder, or a .mcap or .db3 file; "
                 f"{_MAKE}"

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from stsp_model.bag import (
     COMPRESSED_IMAGE_TYPE,
     IMAGE_TYPE,
+    STORAGE_SUFFIXES,
     BagReader,
     Record,
     camera_info_topic,
@@ -99,7 +100,7 @@ def open_source(path: str | Path, image_topic: str | None = None, start: float =
 def _holds_parts_of_a_bag(path: Path) -> bool:
     """Whether a folder is what an interrupted recording leaves; reading it as a bag says so."""
     suffixes = {file.suffix.lower() for file in path.iterdir()} if path.is_dir() else set()
-    return not suffixes.isdisjoint((".mcap", ".db3")) and suffixes.isdisjoint(_IMAGE_SUFFIXES)
+    return not suffixes.isdisjoint(STORAGE_SUFFIXES) and suffixes.isdisjoint(_IMAGE_SUFFIXES)
 
 
 # The frames from so many ns after the first on, without decoding the others.

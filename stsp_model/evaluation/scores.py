@@ -61,12 +61,16 @@ class Take:
             object.__setattr__(self, field, value - value[:, :1])
 
     @property
+    def known(self) -> BoolArray:
+        """(T, 17): the joints of which the truth is known."""
+        return np.asarray(np.isfinite(self.target).all(axis=-1))
+
+    @property
     def height_error(self) -> FloatArray | None:
         """(T,) m, NaN where there is no estimate or the pose is unknown; None without any."""
         if self.height is None or self.true_height is None:
             return None
-        known = np.isfinite(self.target).all(axis=-1).any(axis=-1)
-        return np.where(known, self.height - self.true_height, np.nan)
+        return np.where(self.known.any(axis=-1), self.height - self.true_height, np.nan)
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,7 +260,7 @@ def score(takes: Iterable[Take]) -> Score3D:
 
 
 def _framed(take: Take) -> _Frames:
-    known: BoolArray = np.asarray(np.isfinite(take.target).all(axis=-1))
+    known = take.known
     found = known & np.asarray(np.isfinite(take.prediction).all(axis=-1))
     steps = np.diff(take.stamps)
     period = float(np.median(steps)) if len(steps) else 1.0

@@ -38,25 +38,27 @@ _STATUS_PERIOD = 0.5  # s
 
 
 class Recorder(Node):
-    """Writes what the node says to a bag; the log time is that of publication.
+    """Writes what the node says to a bag, from `record` on; the log time is that of publication."""
 
-    With `status`, a line of JSON on stdout twice a second says for each topic how many publishers
-    it has and how many messages were written.
-    """
-
-    def __init__(self, bag: BagWriter, *, status: bool = False, **options: Any) -> None:
+    def __init__(self, **options: Any) -> None:
         super().__init__("recorder", **options)
-        self._bag = bag
         self.counts: dict[str, int] = {}
+
+    def record(self, bag: BagWriter, *, status: bool = False) -> None:
+        """Take down into `bag` what comes from now on.
+
+        With `status`, a line of JSON on stdout twice a second says for each topic how many
+        publishers it has and how many messages were written.
+        """
         for name, (kind, type_name) in TOPICS.items():
             topic = str(self.resolve_topic_name(name))
             bag.add_topic(topic, type_name)
             self.counts[topic] = 0
             # Callbacks with message info are younger than Humble.
             callback = (
-                partial(self._write, topic)
+                partial(self._write, bag, topic)
                 if hasattr(Subscription, "CallbackType")
-                else partial(self._write_without_info, topic)
+                else partial(self._write_without_info, bag, topic)
             )
             self.create_subscription(kind, topic, callback, _QOS, raw=True)
         self.get_logger().info(f"recording {', '.join(self.counts)} until Ctrl-C")
@@ -64,14 +66,14 @@ class Recorder(Node):
             steady = Clock(clock_type=ClockType.STEADY_TIME)
             self.create_timer(_STATUS_PERIOD, self._print_status, clock=steady)
 
-    def _write(self, topic: str, data: bytes, info: dict[str, Any]) -> None:
+    def _write(self, bag: BagWriter, topic: str, data: bytes, info: dict[str, Any]) -> None:
         # The publisher's own clock reading, where the middleware passes it on.
         published = info.get("source_timestamp") or self.get_clock().now().nanoseconds
-        self._bag.write(topic, published, data)
+        bag.write(topic, published, data)
         self.counts[topic] += 1
 
-    def _write_without_info(self, topic: str, data: bytes) -> None:
-        self._write(topic, data, {})
+    def _write_without_info(self, bag: BagWriter, topic: str, data: bytes) -> None:
+        self._write(bag, topic, data, {})
 
     def _print_status(self) -> None:
         status = {
@@ -103,18 +105,20 @@ def main(args: list[str] | None = None) -> int:
     try:
         options = parser.parse_args(remove_ros_args(argv)[1:])
         rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
-    except RuntimeError as error:  # as for a remap that is none
+        recorder = Recorder()
+    except RuntimeError as error:  # as for a remap or a namespace that is none
         print(f"recorder: {error}", file=sys.stderr)
+        rclpy.try_shutdown()
         return 1
     try:
         with BagWriter(options.bag) as bag:
+            recorder.record(bag, status=options.status)
             executor = SingleThreadedExecutor()
-            recorder = Recorder(bag, status=options.status)
             executor.add_node(recorder)
             while not stop.is_set():
                 executor.spin_once(timeout_sec=0.1)
             recorder.tell()
-    except (BagError, OSError, RuntimeError) as error:  # the last for a namespace that is none
+    except (BagError, OSError) as error:
         print(f"recorder: {error}", file=sys.stderr)
         return 1
     finally:

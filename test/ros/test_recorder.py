@@ -127,3 +127,4 @@ def test_a_remap_that_is_none_is_no_traceback(tmp_path: Path, rule: str, reason:
     assert "recorder: " in err
     assert reason in err
     assert "Traceback" not in err
+    assert not (tmp_path / "bag").exists()

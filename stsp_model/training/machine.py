@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -62,6 +63,15 @@ class _Steps(Dataset[Any]):
         return self.batches.batch(step, part, self.processes * self.accumulate)
 
 
+def _end_quietly(_worker: int) -> None:
+    """A worker ends on SIGTERM as one does that is done.
+
+    `timeout` and containers send it to all processes at once, and of a worker that it kills
+    DataLoader makes an error, which would hide the interruption of the run.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+
+
 def mixed(precision: str, device: torch.device) -> torch.autocast:
     """The context for "bf16-mixed": convolutions and matrix products in 16 bits, else nothing."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16-mixed")
@@ -78,6 +88,7 @@ def load(fabric: Fabric, batches: Batches, settings: Optimisation, steps: range)
         num_workers=workers,
         pin_memory=fabric.device.type == "cuda",
         prefetch_factor=2 if workers else None,
+        worker_init_fn=_end_quietly,
     )
     threads = torch.get_num_threads()
     try:

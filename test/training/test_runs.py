@@ -168,6 +168,32 @@ except DataError as error:
 """
 
 
+STOPPED = """
+import signal
+import time
+from dataclasses import replace
+
+from minisets import short_lift
+from stsp_model.training.machine import load, make_fabric
+
+class Slow:
+    def batch(self, step, *_):
+        signal.pause() if step else None
+        return step
+
+signal.signal(signal.SIGTERM, signal.default_int_handler)  # as the command does
+try:
+    settings = replace(short_lift().optimisation, workers=1)
+    batches = load(make_fabric("cpu"), Slow(), settings, range(9))
+    for _ in batches:
+        print("at work", flush=True)
+        sum(range(10**8))  # a step, which no handler interrupts
+except KeyboardInterrupt:
+    time.sleep(0.1)  # where handlers run that are still due
+    print("interrupted")
+"""
+
+
 def test_the_average_follows_all_weights_and_statistics():
     """Also of weights that were loaded, and it leaves those that are trained alone."""
     model = STSPNet(minisets.TINY)
@@ -195,6 +221,27 @@ def test_what_a_worker_cannot_read_is_told_in_its_sentence():
     command = [sys.executable, "-c", DAMAGED]
     told = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
     assert told.stdout == "im00007.jpg does not decode\n", told.stderr
+
+
+def test_a_signal_to_a_run_and_its_workers_is_an_interruption():
+    """As `timeout` and containers send it: to all processes at once."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", STOPPED],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "at work\n"
+        os.killpg(process.pid, signal.SIGTERM)
+        told, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert (told, process.returncode) == ("interrupted\n", 0), error
 
 
 def test_a_run_can_be_made_longer_unless_its_schedule_knows_the_end(tmp_path, cmu):

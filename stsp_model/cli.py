@@ -99,7 +99,11 @@ def parser() -> argparse.ArgumentParser:
         help="a rosbag2 folder, or a .mcap or .db3 file (default: the sample bag)",
     )
     command.add_argument("--image-topic", metavar="TOPIC", help="which of the bag's cameras")
-    command.add_argument("--model", help="preset (edge, base, large) or path of its weights")
+    command.add_argument(
+        "--model",
+        metavar="W",
+        help="a preset, its weights, or what stsp export wrote; default: edge",
+    )
     command.add_argument(
         "--out", type=Path, default=Path("out/demo"), metavar="DIR", help="default: out/demo"
     )

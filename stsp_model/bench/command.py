@@ -71,7 +71,12 @@ def add_command(commands: Any) -> None:
         help="of the network (default: as the node, all cores but one, four at most)",
     )
     command.add_argument(
-        "--size", nargs="+", type=_size, default=[(640, 480)], metavar="WxH", help="of the images"
+        "--size",
+        nargs="+",
+        type=_size,
+        default=[(640, 480)],
+        metavar="WxH",
+        help="of the images (default: 640x480)",
     )
     command.add_argument(
         "--encoding",
@@ -81,7 +86,12 @@ def add_command(commands: Any) -> None:
         help="in which the images come; jpeg: compressed (default: bgr8)",
     )
     command.add_argument(
-        "--people", nargs="+", type=_count, default=[1], metavar="N", help="in each image"
+        "--people",
+        nargs="+",
+        type=_count,
+        default=[1],
+        metavar="N",
+        help="in each image (default: 1)",
     )
     command.add_argument(
         "--transports",
@@ -89,7 +99,8 @@ def add_command(commands: Any) -> None:
         default=["default"],
         metavar="T",
         help="of Fast DDS: 'default', a profile such as stsp_ros/fastdds.xml, or what "
-        "FASTDDS_BUILTIN_TRANSPORTS takes; camera:T and node:T are for one of the two",
+        "FASTDDS_BUILTIN_TRANSPORTS takes; camera:T and node:T are for one of the two "
+        "(default: 'default')",
     )
     command.add_argument(
         "--camera-qos",
@@ -111,7 +122,7 @@ def add_command(commands: Any) -> None:
         "--frames", type=_count, default=200, metavar="N", help="timed ones (default: 200)"
     )
     command.add_argument(
-        "--rounds", type=_count, default=5, metavar="N", help="all take turns so often (5)"
+        "--rounds", type=_count, default=5, metavar="N", help="all take turns so often (default: 5)"
     )
     command.add_argument(
         "--rate", type=_positive, default=30.0, metavar="HZ", help="of the camera (default: 30)"
@@ -124,7 +135,11 @@ def add_command(commands: Any) -> None:
         help="node only: so many seconds in one go, the end compared with the beginning",
     )
     command.add_argument(
-        "--out", type=Path, default=Path("out/bench.json"), metavar="FILE", help="figures as JSON"
+        "--out",
+        type=Path,
+        default=Path("out/bench.json"),
+        metavar="FILE",
+        help="figures as JSON (default: out/bench.json)",
     )
     command.set_defaults(run=bench)
 

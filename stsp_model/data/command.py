@@ -58,5 +58,5 @@ def add_command(commands: Any) -> None:
     command.add_argument(
         "--count", type=int, default=COUNT, metavar="N", help=f"tiles; default: {COUNT}"
     )
-    command.add_argument("--split", help="train, selection, validation or report, as the set has")
+    command.add_argument("--split", help="of the data set, such as train; default: all of it")
     command.set_defaults(run=show)

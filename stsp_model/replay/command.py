@@ -150,7 +150,7 @@ def add_command(commands: Any) -> None:
         "--backend",
         choices=BACKENDS,
         default=AUTO,
-        help="what runs the network; default: the fastest that is installed",
+        help="what runs the network; default: auto, as the node",
     )
     command.add_argument(
         "--subject-height", type=float, metavar="M", help="standing height; default: estimated"

@@ -91,7 +91,12 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     amount = command.add_mutually_exclusive_group(required=True)
     amount.add_argument("--clips", type=int, help="how many clips the set has")
     amount.add_argument("--frames", type=int, help="about how many: as many clips as hold them")
-    command.add_argument("--split", choices=("train", "validation"), default="train")
+    command.add_argument(
+        "--split",
+        choices=("train", "validation"),
+        default="train",
+        help="of the motions; default: train",
+    )
     command.add_argument("--seed", type=int, default=0, help="default: 0")
     command.add_argument(
         "--format",

@@ -114,8 +114,9 @@ class PoseEstimator:
 
     People are found by the network's finder over the whole frame and then followed by their
     keypoints. Per frame there is at most one finder pass and `max_people` crops; while somebody is
-    in sight but fewer than `max_people`, the finder runs on every SEARCH_EVERY-th frame only. In
-    wide and in tall images it looks at all and at either end in turn, to see people larger.
+    in sight beyond doubt, but fewer than `max_people`, the finder runs on every SEARCH_EVERY-th
+    frame only. In wide and in tall images it looks at all and at either end in turn, to see people
+    larger.
 
     Args:
         model: the network; left as it is, and what becomes of it later does not reach here.
@@ -130,6 +131,8 @@ class PoseEstimator:
         min_confidence: 0..1; where the score or the mean of the 2D joints' confidences is below it
             a person counts as not there; who was not seen until now needs more, 0.4 where it is
             0.3.
+        image_rotation: degrees clockwise, 0, 90, 180 or 270, that turn the images upright. Images,
+            cameras, boxes and poses stay those of the camera as it hangs.
 
     Attributes:
         model: as above. network: the same on its backend. last_timings: of the last step.

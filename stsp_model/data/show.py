@@ -146,6 +146,8 @@ def sheet(spec: str, count: int, split: str | None = None) -> Image:
         raise DataError(f"count is {count}, expected at least 1")
     name, path = split_spec(spec)
     if name == VIDEO:
+        if split is not None:
+            raise DataError(f"split is {split!r}, but a video has none")
         return contact_sheet(_video_tiles(path, count), path.name)
     data: Any = open_dataset(spec, split)
     part = "" if split is None else f", {split}"

@@ -170,6 +170,7 @@ def test_the_command_writes_the_sheet_and_says_where(tmp_path, capsys):
         (["lspet:none"], "none/joints.mat does not exist"),
         (["video:none.mp4"], "none.mp4 does not exist"),
         (["video:none.mp4", "--count", "0"], "count is 0, expected at least 1"),
+        (["video:none.mp4", "--split", "train"], "split is 'train', but a video has none"),
         (["bvh:none", "--split", "test"], "split is 'test'"),
         (["video:none.mp4", "--out", "a.xyz"], "a.xyz cannot be written; expected a .png or .jpg"),
         (["video:none.mp4", "--out", "a"], "a cannot be written; expected a .png or .jpg"),

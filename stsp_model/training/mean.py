@@ -57,7 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in ("before", "after", "out"):
         parser.add_argument(name, metavar=name.upper())
     parser.add_argument("--share", type=float, default=0.5, help="of BEFORE; default: 0.5")
-    parser.add_argument("--modules", nargs="+", choices=MODULES, default=["lifter"])
+    parser.add_argument(
+        "--modules", nargs="+", choices=MODULES, default=["lifter"], help="default: lifter"
+    )
     given = parser.parse_args(arguments)
     mean(given.before, given.after, given.out, given.share, given.modules)
 

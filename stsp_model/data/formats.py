@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,12 @@ def split_spec(spec: str) -> tuple[str, Path]:
     return name, Path(path).expanduser()
 
 
+def check_format(name: str, allowed: Sequence[str]) -> None:
+    """Raise DataError unless the format is one of `allowed`."""
+    if name not in allowed:
+        raise DataError(f"format is {name!r}, expected one of {', '.join(allowed)}")
+
+
 def open_dataset(
     spec: str, split: str | None = None
 ) -> Dataset[ImagePose] | Dataset[Motion] | Dataset[Clip]:
@@ -49,6 +56,7 @@ def open_dataset(
         DataError: for an unknown format, or as the reader does.
     """
     name, path = split_spec(spec)
+    check_format(name, FORMATS)
     # A reader is imported when it is asked for: each brings PyTorch.
     if name in ("lsp", "lspet"):
         from stsp_model.data.lsp import LSPDataset
@@ -78,8 +86,6 @@ def open_dataset(
         from stsp_model.data.shards import ShardPeople
 
         return ShardPeople(path, split)
-    if name not in FORMATS:
-        raise DataError(f"format {name!r} is not known, expected one of {', '.join(FORMATS)}")
     if split is not None:
         raise DataError(f"split is {split!r}, but with {name} each file is a split of its own")
     if name == "coco":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from stsp_model.bag import BagError
 from stsp_model.data.errors import DataError
-from stsp_model.data.formats import FORMATS, open_dataset, split_spec
+from stsp_model.data.formats import FORMATS, check_format, open_dataset, split_spec
 from stsp_model.runtime import AUTO, BACKENDS
 from stsp_model.sources import SourceError
 
@@ -118,7 +118,7 @@ def _method(options: argparse.Namespace) -> tuple[Method, str]:
 
 
 def _evaluated(options: argparse.Namespace, method: Method) -> Outcome:
-    from stsp_model.data.samples import ImagePose, Motion
+    from stsp_model.data.samples import ImagePose
     from stsp_model.evaluation.lifting import Protocol, save_inputs, trials
     from stsp_model.evaluation.run import evaluate_images, evaluate_motions, evaluate_video
     from stsp_model.evaluation.video import bags, rendered
@@ -126,8 +126,7 @@ def _evaluated(options: argparse.Namespace, method: Method) -> Outcome:
     if options.seed < 0:
         raise DataError(f"seed is {options.seed}, expected 0 or more")
     format, path = split_spec(options.data)
-    if format not in (*FORMATS, BAG):
-        raise DataError(f"format {format!r} is not known, expected one of {', '.join(_FORMATS)}")
+    check_format(format, _FORMATS)
     given = options.subject_height == "given"
     if format in (BAG, RENDERED):
         _refuse(options, "images", _OF_IMAGES)
@@ -144,12 +143,9 @@ def _evaluated(options: argparse.Namespace, method: Method) -> Outcome:
             "selection, validation or report, or all"
         )
     data: Any = open_dataset(options.data, _part(options.split))
-    first = data[0]
-    if isinstance(first, ImagePose):
+    if isinstance(data[0], ImagePose):
         _refuse(options, "motions", _OF_MOTIONS)
         return evaluate_images(data, method, options.seed if options.jitter else None)
-    if not isinstance(first, Motion):
-        raise DataError(f"{options.data} has no joints to score against")
     _refuse(options, "images", _OF_IMAGES)
     try:
         protocol = Protocol(

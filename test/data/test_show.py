@@ -142,7 +142,7 @@ def test_every_format_is_opened_and_tells_a_wrong_path(name, tmp_path):
     [
         ("lspet", None, "no FORMAT:PATH"),
         ("lspet:", None, "no FORMAT:PATH"),
-        ("mpii:there", None, r"format 'mpii' is not known, expected one of lsp, lspet"),
+        ("mpii:there", None, r"format is 'mpii', expected one of lsp, lspet"),
         ("coco:there", "train", "with coco each file is a split of its own"),
     ],
 )

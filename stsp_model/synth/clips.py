@@ -36,7 +36,7 @@ FIRST_STAMP = 1.0  # s; zero means "unset" in ROS
 FRAME_RATES = (15.0, 20.0, 24.0, 25.0, 30.0, 30.0, 48.0, 50.0, 60.0)
 _CONTEXT = 1.5  # s of a capture around what is rendered, by which its ground is found
 _APART = 0.75  # m that children keep from each other
-_MIN_FRAMES = 8
+CLIP_LENGTH = (8, 10_000)  # frames, at least and at most
 _TUMBLING = math.pi  # radians/s (standard deviation); a child's cartwheel takes one to two seconds
 
 
@@ -77,7 +77,7 @@ class ClipSettings:
             ("seed", 0, 2**63),
             ("width", 64, 4096),
             ("height", 64, 4096),
-            ("frames", _MIN_FRAMES, 10_000),
+            ("frames", *CLIP_LENGTH),
             ("samples", 1, 64),
             ("mixed", 0, 1),
             ("tumbled", 0, 1),
@@ -250,7 +250,7 @@ def make_clip(
     if count:
         pace = _pace(captures[0], chosen[0].rig, bodies[0])
         longest = (len(captures[0].positions) - 1) / captures[0].fps * pace - exposure
-        frames = int(np.clip(longest * fps, _MIN_FRAMES, settings.frames))
+        frames = int(np.clip(longest * fps, CLIP_LENGTH[0], settings.frames))
     times = exposure / 2 + np.arange(frames) / fps
     moments = times[:, None] + exposure * np.array([-0.5, 0, 0.5])
 

@@ -32,11 +32,15 @@ def run(options: argparse.Namespace) -> int:
 
     try:
         require_anny()
-        from stsp_model.synth.clips import ClipSettings
+        from stsp_model.synth.clips import CLIP_LENGTH, ClipSettings
         from stsp_model.synth.write import Job, render_set
 
         width, height = options.size
         frames = options.clip_length
+        if not CLIP_LENGTH[0] <= frames <= CLIP_LENGTH[1]:  # as --frames is something else
+            raise ValueError(
+                f"clip-length is {frames}, expected {' to '.join(map(str, CLIP_LENGTH))}"
+            )
         settings = ClipSettings(
             seed=options.seed,
             split=options.split,

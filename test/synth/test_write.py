@@ -187,6 +187,10 @@ def test_the_command_says_what_is_wrong(mocap, tmp_path, capsys):
     assert "clips is 0" in capsys.readouterr().err
     assert main(["synth", out, "--mocap", str(mocap), "--frames", "0"]) == 1
     assert "frames is 0" in capsys.readouterr().err
+    for length in ("4", "20000"):
+        arguments = ["--mocap", str(mocap), "--clips", "1", "--clip-length", length]
+        assert main(["synth", out, *arguments]) == 1
+        assert f"clip-length is {length}, expected 8 to 10000" in capsys.readouterr().err
     for option in ("mixed", "tumbled"):
         assert main(["synth", out, "--mocap", str(mocap), "--clips", "1", f"--{option}", "2"]) == 1
         assert f"{option} is 2.0" in capsys.readouterr().err

@@ -30,6 +30,7 @@ SUBJECT_HEIGHT_RANGE = (0.5, 2.5)  # metres
 # 2D joints from elsewhere come without a covariance: this deviation, in half box sides, is about
 # half a heat-map cell.
 NOMINAL_DEVIATION = 0.03
+_FARTHEST = 1e15  # pixels; what lies farther off has no square in single precision
 _LIFT_FRAMES = 512  # per pass of `lift`, so that its memory is bounded
 
 
@@ -291,7 +292,7 @@ class STSPNet(nn.Module):
         )
         height = checked_height(subject_height)
         points = camera.undistort(points)
-        there = np.isfinite(points).all(axis=-1) & (certainty > 0)
+        there = (np.abs(points) < _FARTHEST).all(axis=-1) & (certainty > 0)
         points[~there] = np.nan
         result = LiftedTrack.unknown(len(points))
         frames = np.flatnonzero(there.any(axis=1))

@@ -238,6 +238,16 @@ def test_lift_leaves_out_frames_without_a_joint(model):
     assert model.lift(np.empty((0, 17, 2)), np.empty(0), CAMERA).shape == (0, 17, 3)
 
 
+@pytest.mark.parametrize("pixels", [np.inf, 1e39, -1e30])
+def test_lift_takes_a_joint_beyond_all_numbers_for_missing(model, pixels):
+    points, stamps = random_walk(6), np.arange(6) / 10
+    points[2, 9] = np.nan
+    expected = model.lift(points, stamps, CAMERA)
+    points[2, 9] = pixels
+    np.testing.assert_array_equal(model.lift(points, stamps, CAMERA), expected)
+    assert np.isfinite(expected).all()
+
+
 def test_lift_takes_a_joint_of_no_confidence_for_missing(model):
     points, confidence = random_walk(3), np.ones((3, 17))
     gone = points.copy()

@@ -118,7 +118,7 @@ def text_following(following: Following) -> str:
     """A table of how people were followed."""
     f = following
     rows = [
-        ["with a pose on them, %", number(100 * f.seen / f.people)],
+        ["with a pose on them, %", number(100 * f.seen / f.people if f.people else math.nan)],
         ["poses on nobody, per picture", number(f.false_positives / f.frames, 3)],
         ["ID switches", str(f.switches)],
     ]

@@ -189,6 +189,7 @@ def test_how_people_are_followed_is_counted_by_hand(tmp_path):
         ["poses on nobody, per picture", "0.200"],
         ["ID switches", "5"],
     ]
+    assert re.search(r"with a pose on them, % +-\n", text_following(video.Following(frames=2)))
 
 
 def test_the_nearest_pair_belongs_together_first():

@@ -150,7 +150,7 @@ def evaluate_video(footage: Iterable[video.Footage], method: Method, height_give
     texts = [text_2d({AS_FOUND: in_2d})]
     values: dict[str, Any] = {"2d": {_key(AS_FOUND): asdict(in_2d)}}
     takes: list[scores.Take] = []
-    if not predictions or any(one.joints is not None for one in predictions.values()):
+    if any(one.joints is not None for one in predictions.values()):
         takes = [p.take(predictions.get(p.name, Prediction())) for p in people]
         in_3d = _scored_3d(takes)
         texts.append(text_3d(in_3d))

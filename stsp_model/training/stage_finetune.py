@@ -15,7 +15,6 @@ from stsp_model.epe import Observation, soft_argmax
 from stsp_model.hrnet import STRIDE
 from stsp_model.lifter import Keypoints, Lifted, mapped
 from stsp_model.losses import depth_loss, presence_loss, trajectory_loss
-from stsp_model.metrics import mpjpe, n_mpjpe
 from stsp_model.network import STSPNet, image_keypoints
 from stsp_model.training.augment import rgb
 from stsp_model.training.calibrate import calibrate_chain, calibrate_keypoints, footage_of
@@ -46,9 +45,11 @@ from stsp_model.training.stage import Group, Losses, Stage
 from stsp_model.training.stage_epe import heatmap_loss, keypoint_scores
 from stsp_model.training.stage_lift import (
     LiftLosses,
+    joint_mask,
     lift_counts,
     lift_losses,
     lift_scores,
+    pose_scores,
     training_clips,
     validation_clips,
 )
@@ -72,7 +73,7 @@ class FinetuneLosses(Losses):
         crops, clips, motion = batch
         labelled = clips.labelled
         return {
-            **lift_counts(_known(clips), self.config.weights),
+            **lift_counts(joint_mask(clips), self.config.weights),
             **(_of_motion(self.motion.counts(motion)) if motion is not None else {}),
             "heatmap": crops.known.sum() + labelled.sum(),
             "present": crops.present.new_tensor(len(crops.present), dtype=torch.long),
@@ -99,7 +100,7 @@ class FinetuneLosses(Losses):
                     lifted,
                     clips.target,
                     clips.height,
-                    _known(clips),
+                    joint_mask(clips),
                     clips.stamps,
                     self.config.weights,
                 ),
@@ -155,10 +156,6 @@ def _every_other(clips: ClipBatch, first: int = 0) -> ClipBatch:
 def _of_motion(values: dict[str, Data]) -> dict[str, Data]:
     """What concerns motion capture, told from the same of rendered video by its names."""
     return {f"motion_{name}": value for name, value in values.items()}
-
-
-def _known(clips: ClipBatch) -> Tensor:
-    return clips.valid.unsqueeze(-1).expand(clips.labelled.shape)
 
 
 def _interleaved(first: Data, second: Data) -> Data:
@@ -229,7 +226,7 @@ def finetune_stage(
         "depth": epe * config.depth,
     }
 
-    def evaluate(network: STSPNet, epoch: int) -> dict[str, float]:  # noqa: ARG001
+    def evaluate(network: STSPNet, _: int) -> dict[str, float]:
         return {
             **film_scores(network, films_to_score),
             **keypoint_scores(network, selection, side),
@@ -276,7 +273,7 @@ def film_scores(network: STSPNet, clips: Sequence[ClipBatch]) -> dict[str, float
     """MPJPE with the height given, and N-MPJPE, mm, of the whole network on rendered video."""
     network.eval()
     device = next(network.parameters()).device
-    found, true, known = [], [], []
+    found = []
     for cpu in clips:
         batch = ClipBatch(*(part.to(device) for part in cpu))
         film = network.observe(rgb(batch.images.flatten(0, 1)), batch.saliency.flatten(0, 1))
@@ -288,8 +285,5 @@ def film_scores(network: STSPNet, clips: Sequence[ClipBatch]) -> dict[str, float
             batch.valid,
             batch.height,
         )
-        found.append(lifted.joints.flatten(0, 1))
-        true.append((batch.target * batch.height[:, None, None, None]).flatten(0, 1))
-        known.append(_known(batch).flatten(0, 1))
-    joints, target, mask = (torch.cat(parts).cpu() for parts in (found, true, known))
-    return {"mpjpe_mm": mpjpe(joints, target, mask), "n_mpjpe_mm": n_mpjpe(joints, target, mask)}
+        found.append(lifted.joints)
+    return pose_scores(found, clips)

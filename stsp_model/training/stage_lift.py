@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -32,6 +32,9 @@ from stsp_model.training.datasets import MOTIONS, open_selection, open_training
 from stsp_model.training.lift_batches import LiftBatch, LiftBatches, lift
 from stsp_model.training.motions import collect
 from stsp_model.training.stage import Group, Losses, Stage
+
+if TYPE_CHECKING:
+    from stsp_model.training.finetune_batches import ClipBatch
 
 _VALIDATION_BATCH = 32
 
@@ -107,7 +110,7 @@ class LiftLosses(Losses):
 
     def counts(self, batch: LiftBatch) -> dict[str, Tensor]:
         """See `Losses`."""
-        return lift_counts(_known(batch), self.settings)
+        return lift_counts(joint_mask(batch), self.settings)
 
     def forward(self, batch: LiftBatch) -> dict[str, Tensor]:
         """See `Losses`."""
@@ -115,7 +118,7 @@ class LiftLosses(Losses):
             lifted = lift(self.model, batch)
         with torch.autocast(batch.K.device.type, enabled=False):
             return lift_losses(
-                lifted, batch.target, batch.height, _known(batch), batch.stamps, self.settings
+                lifted, batch.target, batch.height, joint_mask(batch), batch.stamps, self.settings
             )
 
 
@@ -152,8 +155,9 @@ def _reduced(lifter: Lifter, device: str) -> Iterator[None]:
             hook.remove()
 
 
-def _known(batch: LiftBatch) -> Tensor:
-    return batch.valid.unsqueeze(-1).expand(batch.mass.shape)
+def joint_mask(clips: LiftBatch | ClipBatch) -> Tensor:
+    """(B, T, 17): all joints of the frames that show somebody, seen or not."""
+    return clips.valid.unsqueeze(-1).expand(clips.target.shape[:-1])
 
 
 def training_clips(config: LiftConfig, data: Sequence[str], purpose: str, size: int) -> LiftBatches:
@@ -205,7 +209,7 @@ def lift_stage(
         batches=batches,
         steps_per_epoch=steps,
         shared=(batches.size,),
-        evaluate=lambda network, epoch: lift_scores(network, clips),  # noqa: ARG005
+        evaluate=lambda network, _: lift_scores(network, clips),
         calibrate=lambda network: calibrate_lifter(network, clips),
         score="mpjpe_mm",
         higher=False,
@@ -217,18 +221,23 @@ def lift_scores(network: STSPNet, clips: Sequence[LiftBatch]) -> dict[str, float
     """MPJPE with the height given, N-MPJPE, both mm, and the mean error of the height, mm."""
     network.eval()
     device = next(network.parameters()).device
-    found, true, known, heights = [], [], [], []
+    found, heights = [], []
     for cpu in clips:
         batch = LiftBatch(*(part.to(device) for part in cpu))
         lifted = lift(network, batch, batch.height)
-        found.append(lifted.joints.flatten(0, 1))
-        true.append((batch.target * batch.height[:, None, None, None]).flatten(0, 1))
-        known.append(_known(batch).flatten(0, 1))
+        found.append(lifted.joints)
         error = (lifted.frame.height - batch.height.unsqueeze(1)).abs()
         heights.append(error[batch.valid])
-    joints, target, mask = (torch.cat(parts).cpu() for parts in (found, true, known))
-    return {
-        "mpjpe_mm": mpjpe(joints, target, mask),
-        "n_mpjpe_mm": n_mpjpe(joints, target, mask),
-        "height_mm": float(torch.cat(heights).mean()) * 1000,
-    }
+    return {**pose_scores(found, clips), "height_mm": float(torch.cat(heights).mean()) * 1000}
+
+
+def pose_scores(
+    found: Sequence[Tensor], clips: Sequence[LiftBatch] | Sequence[ClipBatch]
+) -> dict[str, float]:
+    """MPJPE and N-MPJPE, mm, of the joints (B, T, 17, 3) m that were found in each of the clips."""
+    true = [clip.target * clip.height[:, None, None, None] for clip in clips]
+    known = [joint_mask(clip) for clip in clips]
+    joints, target, mask = (
+        torch.cat([part.cpu().flatten(0, 1) for part in parts]) for parts in (found, true, known)
+    )
+    return {"mpjpe_mm": mpjpe(joints, target, mask), "n_mpjpe_mm": n_mpjpe(joints, target, mask)}

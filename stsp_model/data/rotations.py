@@ -1,4 +1,4 @@
-"""Rotations as the data sets write them."""
+"""Rotations: of quaternions, as data sets write them, and between directions."""
 
 from __future__ import annotations
 
@@ -19,3 +19,18 @@ def rotation_matrix(quaternion: FloatArray) -> FloatArray:
         [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
     ]
     return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
+
+
+def swing(start: FloatArray, end: FloatArray) -> FloatArray:
+    """The smallest rotation (3, 3) that turns direction `start` (3,) into `end` (3,).
+
+    None where one of them has no length.
+    """
+    a, b = (way / max(float(np.linalg.norm(way)), 1e-12) for way in (start, end))
+    axis, cosine = np.cross(a, b), float(a @ b)
+    if cosine < -1 + 1e-9:  # opposite: half a turn about anything at right angles
+        across = np.cross(a, [1.0, 0, 0] if abs(a[0]) < 0.9 else [0, 1.0, 0])
+        across /= np.linalg.norm(across)
+        return 2 * np.outer(across, across) - np.eye(3)
+    skew = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
+    return np.eye(3) + skew + skew @ skew / (1 + cosine)

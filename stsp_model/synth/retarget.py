@@ -18,6 +18,7 @@ from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation
 
 from stsp_model.data.bvh_file import Capture
+from stsp_model.data.rotations import swing
 from stsp_model.skeleton import BONES, JOINTS
 from stsp_model.synth.body import SEGMENT, SEGMENTS, Body, anatomy, joints, pose, skin
 from stsp_model.synth.rigs import CMU_RIG, Rig
@@ -63,18 +64,6 @@ class Performance:
     rotations: FloatArray
     root: FloatArray
     stamps: FloatArray
-
-
-def swing(start: FloatArray, end: FloatArray) -> FloatArray:
-    """The smallest rotation (3, 3) that turns direction `start` (3,) into `end` (3,)."""
-    a, b = start / np.linalg.norm(start), end / np.linalg.norm(end)
-    axis, cosine = np.cross(a, b), float(a @ b)
-    if cosine < -1 + 1e-9:  # opposite: half a turn about anything at right angles
-        across = np.cross(a, [1.0, 0, 0] if abs(a[0]) < 0.9 else [0, 1.0, 0])
-        across /= np.linalg.norm(across)
-        return 2 * np.outer(across, across) - np.eye(3)
-    skew = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
-    return np.eye(3) + skew + skew @ skew / (1 + cosine)
 
 
 def blend(a: FloatArray, b: FloatArray, t: npt.ArrayLike) -> FloatArray:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from stsp_model.data.bvh import BVHDataset
 from stsp_model.data.errors import DataError
-from stsp_model.data.rotations import rotation_matrix
+from stsp_model.data.rotations import rotation_matrix, swing
 from stsp_model.data.samples import BoolArray, FloatArray, Motion
 from stsp_model.skeleton import BONES, INDEX, JOINT_COUNT, JOINTS
 from stsp_model.training.bodies import Bodies
@@ -179,8 +179,7 @@ def _directions(
     for side, mirror in (("left", 1.0), ("right", -1.0)):
         bone = ends.index(INDEX[f"{side}_shoulder"])
         within = np.einsum("tij,tj->ti", chest, directions[:, bone])
-        usual = _unit(np.median(within, axis=0))
-        turn = _swing(usual, _unit(shoulder * (mirror, 1, 1)))
+        turn = swing(np.median(within, axis=0), shoulder * (mirror, 1, 1))
         directions[:, bone] = np.einsum("tij,ti->tj", chest, within @ turn.T)
     leg = np.linalg.norm(
         bones[:, [ends.index(INDEX[n]) for n in ("left_knee", "left_ankle")]], axis=-1
@@ -205,13 +204,6 @@ def _face(joints: FloatArray, chest: FloatArray) -> FloatArray:
         forwards = np.where(seen[:, None], nose, axes[:, 2])
         axes = _axes(np.cross(up, forwards), up)
     return axes
-
-
-def _swing(start: FloatArray, end: FloatArray) -> FloatArray:
-    """The smallest rotation (3, 3) that turns unit vector `start` into `end`, not opposite."""
-    axis, cosine = np.cross(start, end), float(start @ end)
-    skew = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
-    return np.eye(3) + skew + skew @ skew / (1 + cosine)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation, Slerp
 
 from stsp_model.data.bvh import capture_joints
+from stsp_model.data.rotations import swing
 from stsp_model.skeleton import INDEX
 from stsp_model.synth.body import SEGMENT, anatomy, joints, pose, skin
 from stsp_model.synth.retarget import (
@@ -24,7 +25,6 @@ from stsp_model.synth.retarget import (
     grounded,
     resample,
     retarget,
-    swing,
     tumbling,
     with_limbs_of,
 )
@@ -115,6 +115,11 @@ def test_swing_is_the_turn_between_two_directions(a, b):
     assert turn @ (a / np.linalg.norm(a)) == pytest.approx(b / np.linalg.norm(b), abs=1e-6)
     smallest = np.arccos(np.clip(a @ b / np.linalg.norm(a) / np.linalg.norm(b), -1, 1))
     assert Rotation.from_matrix(turn).magnitude() == pytest.approx(smallest, abs=1e-4)
+
+
+def test_swing_of_no_direction_turns_nothing():
+    for ends in ((np.zeros(3), np.ones(3)), (np.ones(3), np.zeros(3))):
+        np.testing.assert_array_equal(swing(*ends), np.eye(3))
 
 
 def test_swing_turns_round():

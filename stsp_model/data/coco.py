@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from torch.utils.data import Dataset
 
 from stsp_model.data.errors import DataError
@@ -44,8 +45,11 @@ def _find_images(path: Path) -> Path:
     )
 
 
-def _corners(boxes: list[list[float]]) -> FloatArray:
-    """(P, 4) x0 y0 x1 y1 px, pixel centres at whole numbers, of boxes x, y, width, height."""
+def _corners(boxes: npt.ArrayLike) -> FloatArray:
+    """(P, 4) x0 y0 x1 y1 px of boxes x, y, width, height.
+
+    COCO's keypoints count pixels, its boxes count their edges: those of the first are at 0 and 1.
+    """
     array = np.array(boxes, np.float64).reshape(-1, 4)
     return np.concatenate([array[:, :2], array[:, :2] + array[:, 2:]], axis=1) - 0.5
 
@@ -154,13 +158,12 @@ class COCOKeypoints(Dataset[ImagePose]):
         points, flags = self._keypoints[index, :, :2], self._keypoints[index, :, 2]
         joints, _ = map_joints(points, COCO_17, flags >= _LABELLED)
         _, visible = map_joints(points, COCO_17, flags >= _VISIBLE)
-        x, y, w, h = self._boxes[index].astype(np.float64)
-        # Keypoints count pixels, boxes count their edges: those of the first are at 0 and 1.
-        box = np.array([x, y, x + w, y + h]) - 0.5
+        (box,) = _corners(self._boxes[index])
+        whole = np.isfinite(box).all() and (box[2:] > box[:2]).all()
         return ImagePose(
             image=image,
             joints=joints,
             visible=visible,
-            box=box if np.isfinite(box).all() and w > 0 and h > 0 else box_around(joints),
+            box=box if whole else box_around(joints),
             name=self._names[index],
         )

@@ -11,7 +11,7 @@ import cv2
 
 from stsp_model.bag import BagError
 from stsp_model.data.errors import DataError
-from stsp_model.data.formats import FORMATS, VIDEO
+from stsp_model.data.formats import FORMATS, VIDEO, split_spec
 from stsp_model.sources import SourceError
 
 COUNT = 12
@@ -21,9 +21,9 @@ def show(options: argparse.Namespace) -> int:
     """Run `stsp data show`; returns the exit code."""
     from stsp_model.data.show import sheet
 
-    name, path = options.data.partition(":")[0], Path(options.data.partition(":")[2])
-    out = options.out or Path("out/data") / f"{name}_{path.name.split('.')[0] or 'set'}.png"
     try:
+        name, path = split_spec(options.data)
+        out = options.out or Path("out/data") / f"{name}_{path.name.split('.')[0] or 'set'}.png"
         if not cv2.haveImageWriter(str(out)):
             raise DataError(f"{out} cannot be written; expected a .png or .jpg")
         picture = sheet(options.data, options.count, options.split)

@@ -16,6 +16,7 @@ from stsp_model.checkpoint import load_model
 from stsp_model.crop import crop_box
 from stsp_model.data.errors import DataError
 from stsp_model.data.samples import BoolArray, FloatArray
+from stsp_model.epe import mass_logit
 from stsp_model.evaluation.pck import ImagePoses
 from stsp_model.network import STSPNet, image_keypoints
 from stsp_model.perception import still_inputs
@@ -113,9 +114,7 @@ def fit(errors: Errors, start: Noise) -> Noise:
     paired = both[:, list(PAIRS)]
     swap_rate = float(swapped[:, list(PAIRS)][paired].mean()) if paired.any() else start.swap_rate
     far = every & ~bulk
-    logit = np.log(
-        np.clip(errors.mass, 1e-4, 1 - 1e-4) / (1 - np.clip(errors.mass, 1e-4, 1 - 1e-4))
-    )
+    logit = mass_logit(torch.from_numpy(errors.mass)).numpy()
 
     def spread_of(values: FloatArray, otherwise: tuple[float, ...]) -> tuple[float, ...]:
         return (float(values.mean()), float(values.std())) if len(values) >= 10 else otherwise

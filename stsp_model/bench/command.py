@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stsp_model.bag import BagError
+from stsp_model.bench.stream import BGR8, ENCODINGS
 from stsp_model.runtime import AUTO, BACKENDS
 from stsp_model.sources import SAMPLE, SourceError
 
@@ -81,8 +82,8 @@ def add_command(commands: Any) -> None:
     command.add_argument(
         "--encoding",
         nargs="+",
-        choices=("bgr8", "rgb8", "jpeg"),
-        default=["bgr8"],
+        choices=ENCODINGS,
+        default=[BGR8],
         help="in which the images come; jpeg: compressed (default: bgr8)",
     )
     command.add_argument(

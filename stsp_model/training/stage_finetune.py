@@ -199,9 +199,9 @@ def finetune_stage(
     selection = People(tuple(open_selection(rest, images, IMAGES)))
     held_out = open_clips(chosen, SELECTED)
     side = model.preset.crop
-    motion, motion_to_score = None, []
     lift = load_config(config.preset, "lift")
     assert isinstance(lift, LiftConfig)
+    motion, motion_to_score = None, []
     if captured:
         motion = training_clips(lift, captured, "finetune motion", config.motion_clips)
     if captured or moved:
@@ -211,20 +211,6 @@ def finetune_stage(
     if not steps:
         steps = max(len(people) // batches.counts[0], 1)
     films_to_score = _validation(held_out, config.validation_clips, side)
-    epe, gsr, tmp = config.total
-    of_tmp = ("corrected", "velocity", "acceleration")
-    weights = {
-        name: value * (tmp if name in of_tmp else gsr)
-        for name, value in config.weights.factors.items()
-    }
-    if motion is not None:
-        weights |= _of_motion(weights)
-    weights |= {
-        "heatmap": epe,
-        "present": epe * config.present,
-        "trajectory": epe * config.trajectory,
-        "depth": epe * config.depth,
-    }
 
     def evaluate(network: STSPNet, _: int) -> dict[str, float]:
         return {
@@ -239,7 +225,7 @@ def finetune_stage(
 
     return Stage(
         losses=FinetuneLosses(model, config),
-        weights=weights,
+        weights=_weights(config, motion is not None),
         groups=[
             Group(list(model.lifter.parameters())),
             Group(list(model.epe.parameters()), config.epe_rate),
@@ -255,6 +241,24 @@ def finetune_stage(
         guard=("pck", config.guard),
         frozen_norm=True,
     )
+
+
+def _weights(config: FinetuneConfig, with_motion: bool) -> dict[str, float]:
+    """Of all losses, by name: those of their module (eq. 23) times their own."""
+    epe, gsr, tmp = config.total
+    of_tmp = ("corrected", "velocity", "acceleration")
+    weights = {
+        name: value * (tmp if name in of_tmp else gsr)
+        for name, value in config.weights.factors.items()
+    }
+    if with_motion:
+        weights |= _of_motion(weights)
+    return weights | {
+        "heatmap": epe,
+        "present": epe * config.present,
+        "trajectory": epe * config.trajectory,
+        "depth": epe * config.depth,
+    }
 
 
 def _validation(clips: Any, most: int, side: int) -> list[ClipBatch]:

@@ -134,11 +134,11 @@ def _reduced(lifter: Lifter, device: str) -> Iterator[None]:
         return
     contexts: list[torch.autocast] = []
 
-    def before(module: nn.Module, inputs: Any) -> None:  # noqa: ARG001
+    def before(*_: Any) -> None:
         contexts.append(torch.autocast(device, dtype=torch.get_autocast_dtype(device)))
         contexts[-1].__enter__()
 
-    def after(module: nn.Module, inputs: Any, outputs: Any) -> Any:  # noqa: ARG001
+    def after(_module: nn.Module, _inputs: Any, outputs: Any) -> Any:
         contexts.pop().__exit__(None, None, None)
         if is_dataclass(outputs):
             single = {f.name: getattr(outputs, f.name).float() for f in fields(outputs)}

@@ -20,6 +20,7 @@ from rosbags.typesys.store import Typestore
 
 from .angles import named_angles
 from .camera import Camera
+from .files import naming
 from .messages import MessageTypes
 from .pose import Pose
 
@@ -335,7 +336,7 @@ class BagWriter:
     """A new bag, a folder with one MCAP or SQLite file. Use it in a `with` block.
 
     The bag is readable once it is closed. Raises BagError when `path` exists or `storage` is
-    neither "mcap" nor "sqlite3".
+    neither "mcap" nor "sqlite3", and OSError with its path when the disk is full.
     """
 
     def __init__(self, path: str | Path, storage: str = "mcap") -> None:
@@ -363,7 +364,9 @@ class BagWriter:
 
     def write(self, topic: str, log_time: int, data: bytes | memoryview) -> None:
         """Append a message's CDR bytes as they are. `log_time` in ns."""
-        self._writer.write(self._connection(topic), log_time, data)
+        connection = self._connection(topic)
+        with naming(self.path):
+            self._writer.write(connection, log_time, data)
 
     def write_message(self, topic: str, log_time: int, message: Any) -> None:
         """Append a message made of the classes in `typestore`. `log_time` in ns."""
@@ -376,7 +379,8 @@ class BagWriter:
         return self._connections[topic]
 
     def close(self) -> None:
-        self._writer.close()
+        with naming(self.path):
+            self._writer.close()
 
     def __enter__(self) -> BagWriter:
         return self

@@ -12,6 +12,20 @@ from typing import IO, Any
 
 
 @contextlib.contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Give an OSError from within the name `path`; that of a write to a full disk has none.
+
+    One without a number is left as it is: it has a sentence of its own.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), os.fspath(path)) from None
+
+
+@contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """A file to write that takes the place of `path` once complete, even if the power fails.
 
@@ -21,24 +35,22 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """
     path = Path(path)
     if path.exists() and not (path.is_file() or path.is_dir()):
-        with path.open("wb") as file:
+        with naming(path), path.open("wb") as file:
             yield file
         return
     path = Path(os.path.realpath(path))
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        if error.errno is None:
-            raise
-        # A folder that cannot be made, as there is a file: `path` itself does not exist.
-        number = errno.ENOTDIR if error.errno == errno.EEXIST else error.errno
-        raise OSError(number, os.strerror(number), str(path)) from None
+        with naming(path):
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except FileExistsError:  # a file is there, and `path` itself does not exist
+                raise OSError(errno.ENOTDIR, "") from None
+            with partial.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
     finally:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             partial.unlink()

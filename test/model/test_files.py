@@ -42,6 +42,8 @@ def test_a_full_disk_is_told_with_the_files_name(tmp_path: Path) -> None:
         raise full
     assert caught.value.errno == errno.ENOSPC
     assert not list(tmp_path.iterdir())
+    with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+        write_json("/dev/full", {})
 
 
 def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:

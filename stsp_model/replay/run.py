@@ -29,6 +29,7 @@ from stsp_model.checkpoint import weights_sha256
 from stsp_model.evaluation.report import plain
 from stsp_model.evaluation.video import TRUTH_TOPIC, true_poses
 from stsp_model.files import write_json
+from stsp_model.lock import locked
 from stsp_model.network import STSPNet
 from stsp_model.outcomes import PROCESSED
 from stsp_model.pose import UNTRAINED
@@ -93,8 +94,8 @@ def _apart(out: Path, inputs: Sequence[Path]) -> None:
 def finished(out: Path, facts: Mapping[str, Any]) -> dict[str, Any] | None:
     """The metrics of a replay that is complete in the folder `out`; None if there is none.
 
-    What a stopped replay has left there is then removed. Raises ReplayError for a file, and
-    for a folder that holds other files, or a complete replay of something else.
+    Raises ReplayError for a file, and for a folder that holds other files, or a complete replay of
+    something else.
     """
     if not out.exists():
         return None
@@ -115,9 +116,6 @@ def finished(out: Path, facts: Mapping[str, Any]) -> dict[str, Any] | None:
                 "folder, or remove that one"
             )
         return metrics
-    for name in found:
-        path = out / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
     return None
 
 
@@ -163,6 +161,7 @@ def replay(
     Raises:
         ReplayError, BagError, DataError: with a sentence. After damage in the middle of a bag what
             there is then is written first.
+        OSError: if `out` cannot be written, or another process writes into it.
     """
     truth_file = Path(options.ground_truth or bag)
     _apart(out, [bag, truth_file])
@@ -189,45 +188,53 @@ def replay(
             "unknown"
         )
     out.mkdir(parents=True, exist_ok=True)
-    damage, on_demand = None, False
-    with (
-        BagWriter(out / SKELETONS) as writer,
-        beside() as thread,
-        prepared(bag, topic, info_topic, options.live, lambda: run.took, thread) as frames,
-    ):
-        run = Run(options, open_network(model, backend, options.device), writer, thread)
-        with tqdm(total=count, desc=bag.name, unit=" images", disable=not bar) as progress:
-            began = time.perf_counter()
-            try:
-                while not (on_demand := stopped()) and (frame := next(frames, None)) is not None:
-                    run.process(frame)
-                    progress.update()
-            except BagError as error:
-                damage = error
-            run.finish_writing()
-            seconds = time.perf_counter() - began
-    complete = damage is None and (not on_demand or len(run.stamps) == count)
-    record, pictures, left_out = run.record(facts, topic, truth, complete)
-    notes += run.notes()
-    if complete and left_out:
-        notes.append(f"{left_out} true poses are at the stamp of no image, and are left out")
-    if complete and len(run.stamps) < count:
-        notes.append(f"the bag says that it holds {count} images, and holds {len(run.stamps)}")
-    if not complete:
-        why = f"at damage: {damage}" if damage else "on demand"
-        notes.append(f"stopped {why}, after {len(run.stamps)} of {count} images")
-    write_record(out / RECORD, record)
-    try:
-        write_report(out / REPORT, record, pictures if options.images else None, notes)
-    except PlotlyError as error:
-        notes.append(f"there is no report: {error}")
-    if not model.trained:  # which the report says by itself
-        notes.insert(0, UNTRAINED)
-    metrics = _metrics(record, facts, notes, seconds)
-    write_json(out / METRICS, metrics)
-    if damage is not None:
-        raise damage
-    return metrics
+    with locked(out):
+        done = finished(out, facts)  # whoever was here may have ended since
+        if done is not None:
+            return done
+        for left in list(out.iterdir()):  # by a stopped replay
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        damage, on_demand = None, False
+        with (
+            BagWriter(out / SKELETONS) as writer,
+            beside() as thread,
+            prepared(bag, topic, info_topic, options.live, lambda: run.took, thread) as frames,
+        ):
+            run = Run(options, open_network(model, backend, options.device), writer, thread)
+            with tqdm(total=count, desc=bag.name, unit=" images", disable=not bar) as progress:
+                began = time.perf_counter()
+                try:
+                    while (
+                        not (on_demand := stopped()) and (frame := next(frames, None)) is not None
+                    ):
+                        run.process(frame)
+                        progress.update()
+                except BagError as error:
+                    damage = error
+                run.finish_writing()
+                seconds = time.perf_counter() - began
+        complete = damage is None and (not on_demand or len(run.stamps) == count)
+        record, pictures, left_out = run.record(facts, topic, truth, complete)
+        notes += run.notes()
+        if complete and left_out:
+            notes.append(f"{left_out} true poses are at the stamp of no image, and are left out")
+        if complete and len(run.stamps) < count:
+            notes.append(f"the bag says that it holds {count} images, and holds {len(run.stamps)}")
+        if not complete:
+            why = f"at damage: {damage}" if damage else "on demand"
+            notes.append(f"stopped {why}, after {len(run.stamps)} of {count} images")
+        write_record(out / RECORD, record)
+        try:
+            write_report(out / REPORT, record, pictures if options.images else None, notes)
+        except PlotlyError as error:
+            notes.append(f"there is no report: {error}")
+        if not model.trained:  # which the report says by itself
+            notes.insert(0, UNTRAINED)
+        metrics = _metrics(record, facts, notes, seconds)
+        write_json(out / METRICS, metrics)
+        if damage is not None:
+            raise damage
+        return metrics
 
 
 def _metrics(

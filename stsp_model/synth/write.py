@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import multiprocessing
 import os
@@ -23,6 +22,7 @@ from tqdm import tqdm
 from stsp_model.data.errors import DataError
 from stsp_model.data.shards import INDEX_FILE, SUFFIX, save_clip
 from stsp_model.files import replacing
+from stsp_model.lock import locked
 from stsp_model.synth import CREDITS
 from stsp_model.synth.bag import write_bag
 from stsp_model.synth.body import anatomy
@@ -114,22 +114,6 @@ def _claim(job: Job, about: dict[str, Any]) -> None:
         index.write((json.dumps(about, indent=1, sort_keys=True) + "\n").encode())
 
 
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Raises DataError if another process renders into the folder: both would write the same files.
-
-    The lock ends with the process that has it, however that comes about.
-    """
-    with (out / INDEX_FILE).open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(
-                f"another process renders into {out}; wait for it, or choose another folder"
-            ) from None
-        yield
-
-
 _WORKER: dict[str, Any] = {}
 
 
@@ -204,8 +188,8 @@ def render_set(job: Job, clips: int, workers: int = 2, quiet: bool = False) -> T
         quiet: without a progress bar.
 
     Raises:
-        DataError: if the folder holds something else, another process renders into it, or a
-            source lacks what is needed.
+        DataError: if the folder holds something else, or a source lacks what is needed.
+        OSError: if the folder cannot be written, or another process writes into it.
         ValueError: for a number out of range.
         ImportError: without the extra [synth].
         RuntimeError: if a rendering process died.
@@ -219,7 +203,7 @@ def render_set(job: Job, clips: int, workers: int = 2, quiet: bool = False) -> T
     anatomy()
     warp.load_module("stsp_model.synth.kernels", device="cpu")
     _claim(job, _describe(job, takes, pictures))
-    with _alone(job.out):
+    with locked(job.out):  # another process would write the same files
         return _render_missing(job, clips, workers, quiet)
 
 

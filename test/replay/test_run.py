@@ -27,6 +27,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from stsp_model import Camera, PoseEstimator, cli, load_model
 from stsp_model.angles import ANGLE_NAMES, joint_angles
 from stsp_model.bag import IMAGE_TYPE, SKELETONS_TYPE, BagError, BagReader, BagWriter, typestore
+from stsp_model.lock import locked
 from stsp_model.replay import run as run_module
 from stsp_model.replay.images import ANGLES_TOPIC, MARKERS_TOPIC, SKELETONS_TOPIC
 from stsp_model.replay.options import Options, ReplayError
@@ -421,6 +422,15 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ReplayError, match=r"report\.html is a file; choose a folder"):
         replay(bag, ours, Options())
     assert ours.read_text() == "of another replay"
+
+
+def test_a_folder_that_another_process_writes_into_is_left_alone(tmp_path: Path) -> None:
+    bag, out = film(tmp_path / "bag", frames=2), tmp_path / "out"
+    (out / SKELETONS).mkdir(parents=True)
+    with locked(out), pytest.raises(OSError, match=r"another process writes into .*/out; wait"):
+        replay(bag, out, Options())
+    assert (out / SKELETONS).exists()
+    assert replay(bag, out, Options())["complete"] is True
 
 
 def test_files_with_names_like_ours_are_left_alone(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 import signal
@@ -18,6 +17,7 @@ from stsp_model.bag import BagReader
 from stsp_model.cli import main
 from stsp_model.data.errors import DataError
 from stsp_model.data.shards import INDEX_FILE, load_clip
+from stsp_model.lock import locked
 from stsp_model.skeleton import INDEX, JOINTS
 from stsp_model.sources import open_source
 from stsp_model.synth import write
@@ -115,10 +115,11 @@ def test_a_damaged_description_is_told(job, tmp_path, content):
 
 
 def test_two_processes_do_not_write_the_same_files(job):
-    with (job.out / INDEX_FILE).open() as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # as another process that renders holds it
-        with pytest.raises(DataError, match=f"another process renders into {job.out}"):
-            render_set(job, clips=3, quiet=True)
+    with (
+        locked(job.out),  # as another process that renders holds it
+        pytest.raises(BlockingIOError, match=f"another process writes into {job.out}"),
+    ):
+        render_set(job, clips=3, quiet=True)
     assert render_set(job, clips=3, quiet=True).kept == 3
 
 

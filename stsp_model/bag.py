@@ -326,10 +326,15 @@ def camera_info_topic(reader: BagReader, image: str, wanted: str | None = None) 
             f"bag {reader.path} has no camera info on {wanted}; "
             f"it has camera info on: {', '.join(infos) or 'no topic'}"
         )
-    sibling = image.removesuffix("/compressed").rpartition("/")[0] + "/camera_info"
+    sibling = camera_info_beside(image)
     if wanted is not None or sibling in infos:
         return wanted or sibling
     return infos[0] if len(infos) == 1 else None
+
+
+def camera_info_beside(image: str) -> str:
+    """Where a driver publishes the CameraInfo of an image topic."""
+    return image.removesuffix("/compressed").rpartition("/")[0] + "/camera_info"
 
 
 class BagWriter:

@@ -22,6 +22,7 @@ from stsp_model.bag import (
     header,
     joint_angles_message,
     message_types,
+    stamp_nanoseconds,
 )
 from stsp_model.camera import Camera
 from stsp_model.camera_source import CameraSource
@@ -100,6 +101,7 @@ class Run:
         self._people: dict[str, list[tuple[int, Pose]]] = {}
         self._pictures: dict[int, bytes] = {}
         self._notes: dict[str, str] = {}  # by what they are about: the first of each counts
+        self._unset_stamps = 0
         self._size = (0, 0)
         self._K: npt.NDArray[np.float64] | None = None
         self._frame_id = ""
@@ -111,6 +113,7 @@ class Run:
         if not self.stamps:
             self._frame_id = frame.image.message.header.frame_id
             self._look_at_info(frame.image)
+        self._unset_stamps += not stamp_nanoseconds(frame.image.message)
         outcome = self._outcome(frame)
         if outcome.trouble:
             when = frame.image.stamp / _SECOND
@@ -221,11 +224,17 @@ class Run:
 
     def notes(self) -> list[str]:
         """What a user should know of it."""
-        counts = Counter(self._outcomes)
-        return [
-            f"{counts[about]} of {len(self.stamps)} images {note}" if about in OUTCOMES else note
+        counts, total = Counter(self._outcomes), len(self.stamps)
+        notes = [
+            f"{counts[about]} of {total} images {note}" if about in OUTCOMES else note
             for about, note in self._notes.items()
         ]
+        if self._unset_stamps:
+            notes.append(
+                f"{self._unset_stamps} of {total} images have a zero stamp; the time of recording "
+                "replaces it"
+            )
+        return notes
 
     def record(
         self,

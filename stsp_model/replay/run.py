@@ -22,6 +22,7 @@ from stsp_model.bag import (
     BagError,
     BagReader,
     BagWriter,
+    camera_info_beside,
     camera_info_topic,
     image_topic,
 )
@@ -186,6 +187,11 @@ def replay(
             if infos
             else "there is no camera info: 60 degrees field of view are assumed, and distances are "
             "unknown"
+        )
+    elif options.camera_info_topic is None and info_topic != camera_info_beside(topic):
+        notes.append(
+            f"there is no camera info beside {topic}: {info_topic} is taken, the bag's only one; "
+            "say with --camera-info-topic that it belongs to these images"
         )
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):

@@ -321,6 +321,16 @@ def test_camera_info_of_others_is_not_taken(tmp_path: Path) -> None:
     assert "say with --camera-info-topic" in note(metrics, "on 2 topics, none of them beside")
 
 
+def test_the_only_camera_info_is_taken_with_a_word_where_it_may_be_anothers(tmp_path: Path) -> None:
+    colour = raw(FIRST, topic="/color/image_raw")
+    bag = write(tmp_path / "bag", [colour, info(FIRST, "/depth/camera_info")])
+    metrics = replay(bag, tmp_path / "out", Options())
+    told = "there is no camera info beside /color/image_raw: /depth/camera_info is taken"
+    assert told in note(metrics, "camera info")
+    named = Options(camera_info_topic="/depth/camera_info")
+    assert replay(bag, tmp_path / "named", named)["notes"] == []
+
+
 def test_bags_that_cannot_be_replayed_are_refused(tmp_path: Path) -> None:
     infos = write(tmp_path / "infos", [info(FIRST)])
     with pytest.raises(BagError, match="holds no images"):
@@ -373,9 +383,11 @@ def test_a_bad_image_is_counted_and_named(tmp_path: Path) -> None:
 
 def test_a_stamp_of_zero_is_replaced_by_the_time_of_recording(tmp_path: Path) -> None:
     unset = [(t, k, s + bags.DELAY, m) for s in stamps(2) for t, k, _, m in (raw(0),)]
-    replay(write(tmp_path / "bag", unset), tmp_path / "out", Options())
+    bag = write(tmp_path / "bag", [*unset, raw(stamps(3)[2])])
+    metrics = replay(bag, tmp_path / "out", Options())
+    assert "2 of 3 images have a zero stamp; the time of recording" in note(metrics, "zero")
     record = read_record(tmp_path / "out" / RECORD)
-    assert record.stamps.tolist() == [s + bags.DELAY for s in stamps(2)]
+    assert record.stamps.tolist() == [s + bags.DELAY for s in stamps(2)] + [stamps(3)[2]]
     found = messages(tmp_path / "out" / SKELETONS, SKELETONS_TOPIC)
     assert found[1].header.stamp.nanosec == PERIOD + bags.DELAY
 

@@ -10,8 +10,14 @@ import numpy.typing as npt
 
 Image = npt.NDArray[np.uint8]
 
-# Encoding -> bytes a pixel and OpenCV's conversion to BGR; None where it is BGR already.
 # OpenCV names a Bayer pattern by the second row's second and third pixel, ROS from the corner on.
+_BAYER = {
+    "bayer_rggb8": cv2.COLOR_BayerBG2BGR,
+    "bayer_bggr8": cv2.COLOR_BayerRG2BGR,
+    "bayer_gbrg8": cv2.COLOR_BayerGR2BGR,
+    "bayer_grbg8": cv2.COLOR_BayerGB2BGR,
+}
+# Encoding -> bytes a pixel and OpenCV's conversion to BGR; None where it is BGR already.
 _PACKED: dict[str, tuple[int, int | None]] = {
     "bgr8": (3, None),
     "8UC3": (3, None),
@@ -27,10 +33,7 @@ _PACKED: dict[str, tuple[int, int | None]] = {
     "uyvy": (2, cv2.COLOR_YUV2BGR_UYVY),
     "yuv422_yuy2": (2, cv2.COLOR_YUV2BGR_YUYV),
     "yuyv": (2, cv2.COLOR_YUV2BGR_YUYV),
-    "bayer_rggb8": (1, cv2.COLOR_BayerBG2BGR),
-    "bayer_bggr8": (1, cv2.COLOR_BayerRG2BGR),
-    "bayer_gbrg8": (1, cv2.COLOR_BayerGR2BGR),
-    "bayer_grbg8": (1, cv2.COLOR_BayerGB2BGR),
+    **{pattern: (1, conversion) for pattern, conversion in _BAYER.items()},
 }
 _SIXTEEN_BIT = ("mono16", "16UC1")
 _NV21 = "nv21"  # planar: height rows of luma, then height / 2 rows of interleaved V and U
@@ -102,7 +105,8 @@ def decode_compressed(data: Any, format: str = "") -> Image:
     """Pixels of a sensor_msgs/CompressedImage (JPEG or PNG) as (H, W, 3) uint8 BGR.
 
     An EXIF rotation is ignored: the camera matrix belongs to the stored pixels. `format` is the
-    message's field; image_transport's "rgb8; png compressed rgb8" means swapped red and blue.
+    message's field; image_transport's "rgb8; png compressed rgb8" means swapped red and blue, and
+    "bayer_rggb8; png compressed " that the sensor's mosaic was compressed as it is.
 
     Raises ValueError when it is another format, cut off or does not decode.
     """
@@ -127,6 +131,9 @@ def decode_compressed(data: Any, format: str = "") -> Image:
         ) from error
     if image is None:
         raise ValueError(f"{name} image of {len(encoded)} bytes does not decode")
+    pattern = format.partition(";")[0].replace("16", "8")
     if "compressed rgb" in format:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    elif pattern in _BAYER and format.rstrip().endswith("compressed"):
+        image = cv2.cvtColor(np.ascontiguousarray(image[..., 0]), _BAYER[pattern])
     return np.asarray(image, np.uint8)

@@ -149,6 +149,18 @@ def test_png_compressed_as_rgb_comes_out_bgr() -> None:
     assert (decode_compressed(png, "rgb8; png compressed rgb8") == image).all()
 
 
+@pytest.mark.parametrize(
+    "format", ["bayer_rggb8; png compressed ", "bayer_rggb16; png compressed "]
+)
+def test_a_mosaic_that_was_compressed_as_it_is_comes_out_in_colour(format: str) -> None:
+    red = np.zeros((8, 8), np.uint16 if "16" in format else np.uint8)
+    red[::2, ::2] = np.iinfo(red.dtype).max
+    png = cv2.imencode(".png", red)[1].tobytes()
+    assert (decode_compressed(png, format)[2:-2, 2:-2] == (0, 0, 255)).all()
+    shown = cv2.imencode(".png", smooth_image())[1].tobytes()
+    assert (decode_compressed(shown, "bayer_rggb8; png compressed bgr8") == smooth_image()).all()
+
+
 def test_exif_rotation_is_ignored() -> None:
     image = smooth_image(24, 32)
     jpeg = cv2.imencode(".jpg", image)[1].tobytes()

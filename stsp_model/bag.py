@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.resources
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,10 +13,9 @@ from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
-from rosbags.highlevel import AnyReader
-from rosbags.interfaces import Connection
-from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from rosbags.interfaces import Connection, MessageDefinitionFormat
+from rosbags.rosbag2 import Reader, StoragePlugin, Writer
+from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from .angles import named_angles
@@ -36,10 +36,16 @@ FRAME_ID = "camera_optical_frame"
 
 STORAGE_SUFFIXES = (".mcap", ".db3")  # of the files that hold a bag's messages
 _BAG_VERSION: Literal[8] = 8  # of metadata.yaml; Humble cannot read 9
-# What may save a bag that was cut off; by whether it is one of SQLite.
-_REPAIR = {
-    False: "`mcap recover` (the tool of mcap.dev) saves what is whole in a .mcap file",
-    True: "`ros2 bag reindex` writes a lost metadata.yaml anew",
+_REPAIR = (
+    "if it is cut off or damaged, `mcap recover` (the tool of mcap.dev) saves what is whole in a "
+    ".mcap file, `sqlite3 OLD.db3 .recover | sqlite3 NEW.db3` in a .db3 file, and `ros2 bag "
+    "reindex` writes a metadata.yaml anew"
+)
+# Files that are no bag, but have to do with one; by suffix.
+NO_BAGS = {
+    ".bag": "a bag of ROS 1; `rosbags-convert --src FILE --dst FOLDER`, which comes with stsp, "
+    "makes one of ROS 2 of it",
+    ".zstd": "a compressed part of a bag; give the bag's folder",
 }
 _MAKE = "`stsp bag` makes one of a video or a folder of images"
 _STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
@@ -192,8 +198,8 @@ def bag_name(path: str | Path) -> str:
 class BagReader:
     """An open bag: a rosbag2 folder, or a single .mcap or .db3 file. Use it in a `with` block.
 
-    Message types come from the bag itself where it holds them, else from `typestore`. Any damage
-    is a BagError that names the bag, when opening or at the message concerned.
+    Each message type comes from the bag itself where it holds that, else from `typestore`. Any
+    damage is a BagError that names the bag, when opening or at the message concerned.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -209,25 +215,28 @@ class BagReader:
                     "that file alone, or let ros2 bag reindex write what is missing"
                 )
             raise BagError(f"{self.path} is no bag: it has no metadata.yaml{hint}")
+        if self.path.suffix in NO_BAGS and not self.path.is_dir():
+            raise BagError(f"{self.path} is {NO_BAGS[self.path.suffix]}")
         if not self.path.is_dir() and self.path.suffix not in STORAGE_SUFFIXES:
             raise BagError(
                 f"{self.path} is no bag: expected a rosbag2 folder, or a .mcap or .db3 file; "
                 f"{_MAKE}"
             )
         try:
-            self._reader = AnyReader([self.path], default_typestore=typestore())
+            self._reader = Reader(self.path)
             self._reader.open()
         except Exception as error:  # damage shows as whatever the parsing code stumbles over
             raise self._unreadable(error) from error
+        self._types: dict[str, Typestore] = {}  # by the message type that each is for
         self.topics = {
             name: Topic(name, info.msgtype or "", info.msgcount)
             for name, info in self._reader.topics.items()
         }
 
     def _unreadable(self, error: Exception) -> BagError:
+        reason = " ".join(str(error).split())  # YAML's has several lines
         return BagError(
-            f"bag {self.path} cannot be read, it may be cut off or damaged: {error!r}; "
-            f"{_REPAIR[self.path.suffix == '.db3' or any(self.path.glob('*.db3'))]}"
+            f"bag {self.path} cannot be read: {type(error).__name__}: {reason}; {_REPAIR}"
         )
 
     def records(self, topics: Collection[str] | None = None) -> Iterator[Record]:
@@ -256,14 +265,33 @@ class BagReader:
             yield Record(connection.topic, connection.msgtype, log_time, bytes(data))
 
     def decode(self, record: Record) -> Any:
-        """The message of a record, as an object with the fields of its ROS type."""
+        """The message of a record, as an object with the fields of its ROS type.
+
+        Raises BagError if that is impossible.
+        """
         try:
-            return self._reader.deserialize(record.data, record.type)
+            if record.type not in self._types:
+                self._types[record.type] = self._types_for(record.type)
+            return self._types[record.type].deserialize_cdr(record.data, record.type)
         except Exception as error:
             raise BagError(
                 f"a message on {record.topic} in bag {self.path} does not decode as {record.type}: "
                 f"{error!r}; of a compressed bag give the folder, whose metadata.yaml says how"
             ) from error
+
+    def _types_for(self, type: str) -> Typestore:
+        """Those of the bag that make up one message type; what it says of others may be odd."""
+        for connection in self._reader.connections:
+            form, text = connection.msgdef.format, connection.msgdef.data
+            if connection.msgtype != type or form == MessageDefinitionFormat.NONE or not text:
+                continue
+            store = get_typestore(Stores.EMPTY)
+            if form == MessageDefinitionFormat.MSG:
+                store.register(get_types_from_msg(text, type))
+            else:  # between lines that name them, the type and those that it consists of
+                store.register(get_types_from_idl(re.sub("^(=+|IDL: .*)$", "", text, flags=re.M)))
+            return store
+        return typestore()
 
     def close(self) -> None:
         self._reader.close()

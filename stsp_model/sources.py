@@ -17,6 +17,7 @@ import numpy.typing as npt
 from stsp_model.bag import (
     COMPRESSED_IMAGE_TYPE,
     IMAGE_TYPE,
+    NO_BAGS,
     STORAGE_SUFFIXES,
     BagReader,
     Record,
@@ -78,8 +79,8 @@ def open_source(path: str | Path, image_topic: str | None = None, start: float =
     if not path.exists():
         what = ": the sample bag comes with a checkout of stsp; name a bag or video of your own"
         raise SourceError(f"{path} does not exist{what if path == SAMPLE else ''}")
-    if path.suffix == ".zstd":
-        raise SourceError(f"{path} is a compressed part of a bag; give the bag's folder")
+    if path.suffix in NO_BAGS and not path.is_dir():
+        raise SourceError(f"{path} is {NO_BAGS[path.suffix]}")
     if is_bag(path) or _holds_parts_of_a_bag(path):
         count, frames = _bag(path, image_topic)
     elif image_topic is not None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
+import sqlite3
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +36,7 @@ from stsp_model.bag import (
     typestore,
 )
 from stsp_model.skeleton import JOINT_COUNT, JOINTS
+from stsp_model.sources import SourceError, open_source
 
 TYPES = typestore().types
 
@@ -210,6 +214,45 @@ def test_the_joint_constants_are_the_skeletons_joints() -> None:
     assert [getattr(kind, f"JOINT_{name.upper()}") for name in JOINTS] == list(range(JOINT_COUNT))
 
 
+def test_what_a_bag_says_of_its_other_types_matters_not(tmp_path: Path) -> None:
+    with Writer(tmp_path / "bag", version=8, storage_plugin=StoragePlugin.MCAP) as writer:
+        own = writer.add_connection("/s", SKELETONS_TYPE, typestore=typestore())
+        odd = "int32[<=5 what no parser takes"
+        writer.add_connection("/odd", "my/msg/Odd", msgdef=odd, rihs01="RIHS01_0")
+        writer.write(own, 5, typestore().serialize_cdr(skeleton_array(7), SKELETONS_TYPE))
+    assert read_all(tmp_path / "bag") == 1
+
+
+def test_what_a_bag_does_not_define_is_as_ros_defines_it(tmp_path: Path) -> None:
+    bag = tmp_path / "bag"
+    with BagWriter(bag, "sqlite3") as writer:
+        writer.add_topic("/image", IMAGE_TYPE)  # defined
+        writer.add_topic("/s", SKELETONS_TYPE)  # not, as where the recorder's machine lacks it
+        writer.write_message("/s", 5, skeleton_array(7))
+    with contextlib.closing(sqlite3.connect(next(bag.glob("*.db3")))) as rows:
+        rows.execute("DELETE FROM message_definitions WHERE topic_type = ?", [SKELETONS_TYPE])
+        rows.commit()
+    assert read_all(bag) == 1
+
+
+def test_definitions_in_idl_are_read(tmp_path: Path) -> None:
+    parts = {
+        "Outer": "struct Outer { my::msg::Inner a; };",
+        "Inner": "struct Inner { double x; };",
+    }
+    line = "=" * 80
+    text = "".join(
+        f"{line}\nIDL: my/msg/{name}\nmodule my {{ module msg {{ {body} }}; }};\n"
+        for name, body in parts.items()
+    )
+    with Writer(tmp_path / "bag", version=8, storage_plugin=StoragePlugin.MCAP) as writer:
+        topic = writer.add_connection("/o", "my/msg/Outer", msgdef=text, rihs01="RIHS01_0")
+        writer.write(topic, 5, b"\0\1\0\0" + struct.pack("<d", 0.5))
+    with BagReader(tmp_path / "bag") as reader:
+        (record,) = reader.records()
+        assert reader.decode(record).a.x == 0.5
+
+
 # --- bags that cannot be used -------------------------------------------------------------------
 
 
@@ -233,6 +276,32 @@ def test_a_file_of_another_kind(tmp_path: Path) -> None:
         BagError, match=r"or a \.mcap or \.db3 file; `stsp bag` makes one of a video"
     ):
         BagReader(tmp_path / "film.mp4")
+
+
+def test_a_bag_of_another_kind_says_what_to_do(tmp_path: Path) -> None:
+    for name, words in (
+        ("old.bag", r"old\.bag is a bag of ROS 1; `rosbags-convert .*makes one of ROS 2"),
+        ("part_0.db3.zstd", "is a compressed part of a bag; give the bag's folder"),
+    ):
+        (tmp_path / name).touch()
+        with pytest.raises(BagError, match=words):
+            BagReader(tmp_path / name)
+        with pytest.raises(SourceError, match=words):
+            open_source(tmp_path / name)
+
+
+def test_damage_of_any_part_says_what_helps(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "bag", "sqlite3")
+    (bag / "metadata.yaml").write_text("rosbag2_bagfile_information: [")
+    with pytest.raises(
+        BagError, match=r"`ros2 bag reindex` writes a metadata\.yaml anew"
+    ) as caught:
+        BagReader(bag)
+    assert "Could not load YAML" in str(caught.value)
+    assert "\\n" not in str(caught.value)
+    (bag / "bag.db3").write_bytes((bag / "bag.db3").read_bytes()[:5000])
+    with pytest.raises(BagError, match=r"`sqlite3 OLD\.db3 \.recover"):
+        BagReader(bag / "bag.db3")
 
 
 def read_all(path: Path) -> int:

@@ -11,6 +11,7 @@ from stsp_model.newest import Newest
 from stsp_model.sources import BagImage
 
 _SECOND = 1_000_000_000  # ns
+_MOST_HELD = 128  # images; more than MAX_GAP s of them at 240 Hz
 MEASURED = "measured"
 Live = float | str | None  # milliseconds, MEASURED, or no live replay
 
@@ -32,6 +33,8 @@ def in_stamp_order(images: Iterable[BagImage], max_gap: float) -> Iterator[BagIm
     """Images sorted by their stamps, as far as these lie within `max_gap` s of each other.
 
     A jump back by more is no disorder but another recording, or a clock that was set: it stays.
+    So does what comes more than _MOST_HELD images late, or a clock that stands still would have
+    all of a bag held in memory.
     Where the bag is damaged, what was read before comes before the BagError.
     """
     gap = round(max_gap * _SECOND)
@@ -46,7 +49,7 @@ def in_stamp_order(images: Iterable[BagImage], max_gap: float) -> Iterator[BagIm
                 newest = -math.inf
             heapq.heappush(held, (image.stamp, number, image))
             newest = max(newest, image.stamp)
-            while held[0][0] <= newest - gap:
+            while held[0][0] <= newest - gap or len(held) > _MOST_HELD:
                 yield heapq.heappop(held)[2]
     except BagError as error:  # which comes after the images that are held
         damage = error

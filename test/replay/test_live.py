@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,6 +38,22 @@ def test_a_clock_that_jumps_back_is_followed() -> None:
 def test_images_of_one_stamp_stay_as_they_were() -> None:
     given = images(5, 5, 4)
     assert list(in_stamp_order(given, 0.5)) == [given[2], given[0], given[1]]
+
+
+def test_a_clock_that_stands_still_does_not_fill_the_memory() -> None:
+    read = 0
+
+    def counted() -> Iterator[Any]:
+        nonlocal read
+        for image in images(*[7 * MS] * 1000):
+            read += 1
+            yield image
+
+    ahead = []
+    for done, _ in enumerate(in_stamp_order(counted(), 0.5)):
+        ahead.append(read - done)
+    assert len(ahead) == 1000
+    assert max(ahead) < 200
 
 
 @given(st.lists(st.integers(0, 499)), st.integers(0, 10**6))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.resources
+import os
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -376,7 +377,7 @@ class BagWriter:
         self.path = Path(path)
         if storage not in _STORAGES:
             raise BagError(f"storage is {storage!r}; expected one of {', '.join(_STORAGES)}")
-        if self.path.exists():
+        if os.path.lexists(self.path):
             raise BagError(f"{self.path} exists already and is not overwritten")
         self._writer = Writer(self.path, version=_BAG_VERSION, storage_plugin=_STORAGES[storage])
         self._writer.open()

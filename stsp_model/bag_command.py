@@ -63,15 +63,19 @@ def write_bag(
             for frame in frames:
                 count += 1
                 own = header(frame.stamp, FRAME_ID)
+                height, width = frame.image.shape[:2]
                 if camera:
-                    height, width = frame.image.shape[:2]
                     info = camera_info(camera.scaled(width, height), own)
                     bag.write_message(CAMERA_INFO_TOPIC, frame.stamp, info)
                 options = [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]
+                encoded, jpeg = cv2.imencode(".jpg", frame.image, options)
+                if not encoded:
+                    raise SourceError(
+                        f"image of {width}x{height} px at {frame.stamp / 1e9:.3f} s cannot be a "
+                        "JPEG; leave it out, or make it smaller"
+                    )
                 image = typestore().types[COMPRESSED_IMAGE_TYPE](
-                    header=own,
-                    format="bgr8; jpeg compressed bgr8",
-                    data=cv2.imencode(".jpg", frame.image, options)[1].ravel(),
+                    header=own, format="bgr8; jpeg compressed bgr8", data=jpeg.ravel()
                 )
                 bag.write_message(IMAGE_TOPIC, frame.stamp, image)
     except BaseException:

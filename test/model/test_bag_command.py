@@ -78,6 +78,23 @@ def test_a_bag_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
     assert {file: file.read_bytes() for file in (tmp_path / "bag").iterdir()} == before
 
 
+def test_a_link_to_nowhere_is_no_place_for_a_bag(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    assert cli.main(["bag", str(folder), "-o", str(tmp_path / "link")]) == 1
+    assert "link exists already and is not overwritten" in capsys.readouterr().err
+
+
+def test_an_image_that_no_jpeg_can_hold_is_told(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cv2.imwrite(str(folder / "9.png"), np.zeros((1, 66_000, 3), np.uint8))
+    assert cli.main(["bag", str(folder), "-o", str(tmp_path / "bag")]) == 1
+    assert "image of 66000x1 px at 1.100 s cannot be a JPEG" in capsys.readouterr().err
+    assert not (tmp_path / "bag").exists()
+
+
 def test_ctrl_c_leaves_nothing_half_done(folder: Path, tmp_path: Path) -> None:
     whole = open_source(folder)
 

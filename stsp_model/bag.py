@@ -316,7 +316,9 @@ def image_topic(reader: BagReader, wanted: str | None = None) -> str:
     is taken. Raises BagError when there is none, or more than one to choose from.
     """
     found = [
-        t.name for t in reader.topics.values() if t.type in (IMAGE_TYPE, COMPRESSED_IMAGE_TYPE)
+        t.name
+        for t in reader.topics.values()
+        if t.type in (IMAGE_TYPE, COMPRESSED_IMAGE_TYPE) and t.count
     ]
     if wanted is not None:
         if wanted in found:
@@ -325,12 +327,11 @@ def image_topic(reader: BagReader, wanted: str | None = None) -> str:
             f"bag {reader.path} has no images on {wanted}; "
             f"it has images on: {', '.join(found) or 'no topic'}"
         )
-    filled = [name for name in found if reader.topics[name].count]
     cameras = [
         name
-        for name in filled
+        for name in found
         if not name.endswith("/compressedDepth")
-        and name.removesuffix("/compressed") not in set(filled) - {name}
+        and name.removesuffix("/compressed") not in set(found) - {name}
     ]
     if not cameras:
         raise BagError(

@@ -43,8 +43,8 @@ def write_bag(
         how many frames there were.
 
     Raises:
-        ValueError, SourceError, BagError: with a sentence. No part of a bag stays behind then, nor
-            after Ctrl-C.
+        ValueError, SourceError, BagError: with a sentence. OSError: if `path` cannot be written.
+            No part of a bag stays behind then, nor after Ctrl-C.
     """
     camera = None
     if field_of_view is not None:

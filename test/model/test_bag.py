@@ -431,6 +431,16 @@ def test_a_choice_of_cameras_is_left_to_the_user(tmp_path: Path) -> None:
             image_topic(reader, "/c")
 
 
+def test_a_topic_without_a_single_image_is_no_camera(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag") as bag:
+        bag.add_topic("/image", IMAGE_TYPE)
+    with BagReader(tmp_path / "bag") as reader:
+        with pytest.raises(BagError, match="no images on /image; it has images on: no topic"):
+            image_topic(reader, "/image")
+        with pytest.raises(BagError, match="holds no images; its topics: /image"):
+            image_topic(reader)
+
+
 def test_a_bag_without_images_says_what_it_has(tmp_path: Path) -> None:
     with (
         BagReader(write_bag(tmp_path / "bag")) as reader,

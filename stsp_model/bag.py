@@ -223,6 +223,7 @@ class BagReader:
                 f"{self.path} is no bag: expected a rosbag2 folder, or a .mcap or .db3 file; "
                 f"{_MAKE}"
             )
+        self._check_nothing_is_beside()
         try:
             self._reader = Reader(self.path)
             self._reader.open()
@@ -233,6 +234,18 @@ class BagReader:
             name: Topic(name, info.msgtype or "", info.msgcount)
             for name, info in self._reader.topics.items()
         }
+
+    def _check_nothing_is_beside(self) -> None:
+        """SQLite's write-ahead log of a recording that was cut off: `rosbags` reads without it."""
+        folder, name = (self.path, "") if self.path.is_dir() else (self.path.parent, self.path.name)
+        for log in sorted(folder.glob("*.db3-wal")):
+            file = log.name.removesuffix("-wal")
+            if name in ("", file) and log.stat().st_size:
+                raise BagError(
+                    f"{log} holds messages that are not in {file} yet: its recording goes on, or "
+                    f"was cut off; then `sqlite3 {file} 'PRAGMA journal_mode=DELETE'` brings them "
+                    "in"
+                )
 
     def _unreadable(self, error: Exception) -> BagError:
         reason = " ".join(str(error).split())  # YAML's has several lines

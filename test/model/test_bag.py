@@ -270,6 +270,24 @@ def test_a_folder_without_metadata_points_to_its_file(tmp_path: Path) -> None:
         BagReader(tmp_path)
 
 
+def test_what_a_recorder_left_beside_an_sqlite_file_is_not_lost(tmp_path: Path) -> None:
+    (file,) = write_bag(tmp_path / "whole", "sqlite3").glob("*.db3")
+    with contextlib.closing(sqlite3.connect(file)) as recorder:
+        recorder.execute("PRAGMA journal_mode = WAL")  # "resilient" among the presets of rosbag2
+        recorder.execute(
+            "INSERT INTO messages SELECT 9, topic_id, 2000, data FROM messages LIMIT 1"
+        )
+        recorder.commit()
+        shutil.copytree(file.parent, tmp_path / "cut")  # as it is when the power fails
+    cut = tmp_path / "cut" / file.name
+    for path in (cut, cut.parent):
+        with pytest.raises(BagError, match=r"whole\.db3-wal holds messages .*journal_mode=DELETE"):
+            BagReader(path)
+    with contextlib.closing(sqlite3.connect(cut)) as mended:
+        mended.execute("PRAGMA journal_mode=DELETE")
+    assert read_all(cut) == 5
+
+
 def test_a_file_of_another_kind(tmp_path: Path) -> None:
     (tmp_path / "film.mp4").write_bytes(b"0")
     with pytest.raises(

@@ -39,8 +39,7 @@ STORAGE_SUFFIXES = (".mcap", ".db3")  # of the files that hold a bag's messages
 _BAG_VERSION: Literal[8] = 8  # of metadata.yaml; Humble cannot read 9
 _REPAIR = (
     "if it is cut off or damaged, `mcap recover` (the tool of mcap.dev) saves what is whole in a "
-    ".mcap file, `sqlite3 OLD.db3 .recover | sqlite3 NEW.db3` in a .db3 file, and `ros2 bag "
-    "reindex` writes a metadata.yaml anew"
+    ".mcap file, and `ros2 bag reindex` writes a metadata.yaml anew"
 )
 # Files that are no bag, but have to do with one; by suffix.
 NO_BAGS = {

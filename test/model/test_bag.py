@@ -308,7 +308,7 @@ def test_a_bag_of_another_kind_says_what_to_do(tmp_path: Path) -> None:
             open_source(tmp_path / name)
 
 
-def test_damage_of_any_part_says_what_helps(tmp_path: Path) -> None:
+def test_a_broken_description_says_what_helps(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "bag", "sqlite3")
     (bag / "metadata.yaml").write_text("rosbag2_bagfile_information: [")
     with pytest.raises(
@@ -317,9 +317,6 @@ def test_damage_of_any_part_says_what_helps(tmp_path: Path) -> None:
         BagReader(bag)
     assert "Could not load YAML" in str(caught.value)
     assert "\\n" not in str(caught.value)
-    (bag / "bag.db3").write_bytes((bag / "bag.db3").read_bytes()[:5000])
-    with pytest.raises(BagError, match=r"`sqlite3 OLD\.db3 \.recover"):
-        BagReader(bag / "bag.db3")
 
 
 def read_all(path: Path) -> int:

@@ -24,7 +24,7 @@ def rotation_matrix(quaternion: FloatArray) -> FloatArray:
 def swing(start: FloatArray, end: FloatArray) -> FloatArray:
     """The smallest rotation (3, 3) that turns direction `start` (3,) into `end` (3,).
 
-    None where one of them has no length.
+    The identity where one of them has no length.
     """
     a, b = (way / max(float(np.linalg.norm(way)), 1e-12) for way in (start, end))
     axis, cosine = np.cross(a, b), float(a @ b)

@@ -8,6 +8,7 @@ sets it anew for a file of weights, by the selection parts of image sets (2D) an
 
 from __future__ import annotations
 
+import argparse
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from stsp_model.checkpoint import load_model, save, stored_in_half
 from stsp_model.data.errors import DataError
-from stsp_model.data.formats import split_spec
+from stsp_model.data.formats import check_format, split_spec
 from stsp_model.epe import mass_logit
 from stsp_model.evaluation.calibration import claims_2d, nominal
 from stsp_model.evaluation.pck import ImagePoses, detect
@@ -211,29 +212,34 @@ def footage_of(specs: Sequence[str], most: int | None = None) -> Iterator[Footag
     return islice(chain.from_iterable(folders), most)
 
 
-def main(weights: str = "", *specs: str) -> None:
-    """Calibrate a file of weights anew, in place, in as many bits as before.
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command; see the top of the file.
 
     Raises:
         DataError, OSError, ValueError: what does not fit; then the file stays as it was.
     """
-    images, films = of_format(specs, IMAGES), of_format(specs, (RENDERED,))
-    if not specs or len(images) + len(films) < len(specs):
-        expected = ", ".join((*IMAGES, RENDERED))
-        raise DataError(
-            f"the data are {' '.join(specs) or 'missing'}, expected FORMAT:PATH of {expected}"
-        )
-    network = load_model(Path(weights))
+    parser = argparse.ArgumentParser(
+        "python -m stsp_model.training.calibrate",
+        description="Sets anew, in place, what a file of weights says of its own errors.",
+    )
+    formats = (*IMAGES, RENDERED)
+    parser.add_argument("weights", type=Path, metavar="WEIGHTS")
+    parser.add_argument("data", nargs="+", metavar="FORMAT:PATH", help=f"of {', '.join(formats)}")
+    given = parser.parse_args(arguments)
+    for spec in given.data:
+        check_format(split_spec(spec)[0], formats)
+    images, films = of_format(given.data, IMAGES), of_format(given.data, (RENDERED,))
+    network = load_model(given.weights)
     if images:
         calibrate_keypoints(network, People(tuple(open_selection(images, [], IMAGES))))
     if films:
         calibrate_chain(network, footage_of(films))
-    save(network, weights, half=stored_in_half(weights))
-    print(f"calibrated {weights}")
+    save(network, given.weights, half=stored_in_half(given.weights))
+    print(f"calibrated {given.weights}")
 
 
 if __name__ == "__main__":
     try:
-        main(*sys.argv[1:])
+        main()
     except (DataError, OSError, ValueError) as error:
         sys.exit(f"calibrate: {error}")

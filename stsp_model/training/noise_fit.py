@@ -6,7 +6,9 @@ configuration of stage lift; it measures on the set's selection part.
 
 from __future__ import annotations
 
+import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -180,29 +182,34 @@ def _with_times(fitted: Noise, scaled: FloatArray, bulk: BoolArray, stamps: Floa
     )
 
 
-def main(weights: str = "", spec: str = "", *more: str) -> str:
-    """The noise of a keypoint module on the selection part of a data set, as YAML.
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command; see the top of the file.
 
     Raises:
         DataError, OSError, ValueError: what does not fit.
     """
-    if not spec or more:
-        raise DataError(f"expected WEIGHTS FORMAT:PATH, FORMAT one of {', '.join(IMAGES)}")
-    network = load_model(weights)
+    parser = argparse.ArgumentParser(
+        "python -m stsp_model.training.noise_fit",
+        description="Prints, as YAML, the noise of a keypoint module's 2D joints.",
+    )
+    parser.add_argument("weights", metavar="WEIGHTS", help="a preset or a file of weights")
+    parser.add_argument("data", metavar="FORMAT:PATH", help=f"of {', '.join(IMAGES)}")
+    given = parser.parse_args(arguments)
+    network = load_model(given.weights)
     config = load_config(network.preset.name, "lift")
     assert isinstance(config, LiftConfig)
-    people = People(tuple(open_selection([spec], [], IMAGES)))
+    people = People(tuple(open_selection([given.data], [], IMAGES)))
     fitted = fit(measure(network, people), config.noise)
     lines = ["noise:"]
     for field in fields(fitted):
         value = getattr(fitted, field.name)
         numbers = [round(x, 4) for x in (value if isinstance(value, tuple) else (value,))]
         lines.append(f"  {field.name}: {numbers if len(numbers) > 1 else numbers[0]}")
-    return "\n".join(lines)
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":
     try:
-        print(main(*sys.argv[1:]))
+        main()
     except (DataError, OSError, ValueError) as error:
         sys.exit(f"noise_fit: {error}")

@@ -199,9 +199,9 @@ def finetune_stage(
     selection = People(tuple(open_selection(rest, images, IMAGES)))
     held_out = open_clips(chosen, SELECTED)
     side = model.preset.crop
+    motion, motion_to_score = None, []
     lift = load_config(config.preset, "lift")
     assert isinstance(lift, LiftConfig)
-    motion, motion_to_score = None, []
     if captured:
         motion = training_clips(lift, captured, "finetune motion", config.motion_clips)
     if captured or moved:

@@ -167,7 +167,7 @@ def test_a_fit_wants_enough_joints():
         noise_fit.fit(nothing, MODEL)
 
 
-def test_the_errors_of_a_network_are_measured_in_half_boxes(lspet, monkeypatch):
+def test_the_errors_of_a_network_are_measured_in_half_boxes(lspet, monkeypatch, capsys):
     network = STSPNet(minisets.TINY).eval()
     people = open_selection([], [lspet], IMAGES)[0]
     errors = noise_fit.measure(network, people)
@@ -177,6 +177,6 @@ def test_the_errors_of_a_network_are_measured_in_half_boxes(lspet, monkeypatch):
     expected = pck.detect(network, people).joints
     np.testing.assert_allclose(errors.found, expected, atol=1e-3)
     monkeypatch.setattr(noise_fit, "load_model", lambda _: network)
-    text = noise_fit.main("own", lspet)
-    printed = yaml.safe_load(text)["noise"]
+    noise_fit.main(["own", lspet])
+    printed = yaml.safe_load(capsys.readouterr().out)["noise"]
     assert build(Noise, printed).event_time == MODEL.event_time

@@ -22,7 +22,7 @@ _FORMATS = (*(name for name in FORMATS if name != "childplay"), BAG)  # that has
 ALL = "all"
 # Of these some items are for training, so it must be said which ones are meant.
 WITH_SPLITS = ("lsp", "lspet", "h36m", "humaneva", "bvh", "deepmimic")
-# What only some data have, and what it is where nobody asks for it.
+# What only some data have, or only networks, and what it is where nobody asks for it.
 _OF_IMAGES: dict[str, Any] = {"jitter": False}
 _OF_MOTIONS: dict[str, Any] = {
     "views": 4,
@@ -32,6 +32,7 @@ _OF_MOTIONS: dict[str, Any] = {
     "bodies": "captured",
     "save_inputs": None,
 }
+_OF_NETWORKS: dict[str, Any] = {"jitter": False, "subject_height": "given", "backend": AUTO}
 
 
 def evaluate(options: argparse.Namespace) -> int:
@@ -104,6 +105,8 @@ def _method(options: argparse.Namespace) -> tuple[Method, str]:
     from stsp_model.evaluation.run import Method
     from stsp_model.runtime.backends import chosen, load
 
+    if options.truth or options.predictions:
+        _refuse(options, "networks", _OF_NETWORKS, "the truth" if options.truth else "predictions")
     if options.truth:
         return Method(), "the truth itself"
     if options.predictions:
@@ -129,8 +132,8 @@ def _evaluated(options: argparse.Namespace, method: Method) -> Outcome:
     check_format(format, _FORMATS)
     given = options.subject_height == "given"
     if format in (BAG, RENDERED):
-        _refuse(options, "images", _OF_IMAGES)
-        _refuse(options, "motions", _OF_MOTIONS)
+        _refuse(options, "images", _OF_IMAGES, options.data)
+        _refuse(options, "motions", _OF_MOTIONS, options.data)
     if format == BAG:
         if options.split not in (None, ALL):
             raise DataError(f"split is {options.split!r}, but bags have none")
@@ -144,9 +147,9 @@ def _evaluated(options: argparse.Namespace, method: Method) -> Outcome:
         )
     data: Any = open_dataset(options.data, _part(options.split))
     if isinstance(data[0], ImagePose):
-        _refuse(options, "motions", _OF_MOTIONS)
+        _refuse(options, "motions", _OF_MOTIONS, options.data)
         return evaluate_images(data, method, options.seed if options.jitter else None)
-    _refuse(options, "images", _OF_IMAGES)
+    _refuse(options, "images", _OF_IMAGES, options.data)
     try:
         protocol = Protocol(
             views=options.views,
@@ -164,11 +167,11 @@ def _evaluated(options: argparse.Namespace, method: Method) -> Outcome:
     return evaluate_motions(every, method, given)
 
 
-def _refuse(options: argparse.Namespace, kind: str, defaults: dict[str, Any]) -> None:
-    """Raises DataError for an option that only data of another kind have: it would do nothing."""
+def _refuse(options: argparse.Namespace, kind: str, defaults: dict[str, Any], scored: str) -> None:
+    """Raises DataError for an option that is for another kind alone: it would do nothing."""
     for name, default in defaults.items():
         if getattr(options, name) != default:
-            raise DataError(f"--{name.replace('_', '-')} is for {kind}, not for {options.data}")
+            raise DataError(f"--{name.replace('_', '-')} is for {kind}, not for {scored}")
 
 
 def _part(split: str | None) -> str | None:

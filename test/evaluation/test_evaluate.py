@@ -305,11 +305,23 @@ def test_an_option_for_other_data_is_refused_and_not_ignored(
     rendered(folder, clip("000000"))
     of_images = option[0] == "--jitter"
     other = f"bvh:{mocap}" if of_images else f"lspet:{lspet}"
+    scored = () if of_images else ("--truth",)  # which have no jitter anyway
     for data in (other, f"synth:{folder}"):
-        code, _, err = run(capsys, "--data", data, "--truth", "--split", "all", *option)
+        code, _, err = run(capsys, "--data", data, *scored, "--split", "all", *option)
         assert code == 1
         kind = "images" if of_images else "motions"
         assert f"{option[0]} is for {kind}, not for {data}" in err
+
+
+@pytest.mark.parametrize(
+    "option", [("--jitter",), ("--subject-height", "estimated"), ("--backend", "torch")]
+)
+def test_an_option_for_networks_is_refused_where_none_is_scored(option, lspet, capsys):
+    data = ("--data", f"lspet:{lspet}", "--split", "all")
+    for scored, name in ((("--truth",), "the truth"), (("--predictions", "p.npz"), "predictions")):
+        code, _, err = run(capsys, *data, *scored, *option)
+        assert code == 1
+        assert f"{option[0]} is for networks, not for {name}" in err
 
 
 def test_videos_of_nobody_cannot_be_scored(tmp_path, capsys):

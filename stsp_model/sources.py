@@ -217,7 +217,7 @@ def _video(path: Path) -> tuple[int, _Frames]:
     opened, count = capture.isOpened(), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     capture.release()
     if not opened:
-        raise SourceError(f"{path} is no bag, and cannot be opened as a video; it may be damaged")
+        raise SourceError(f"{path} cannot be opened as a video, and is no bag; it may be damaged")
     return max(count, 0), partial(_video_frames, path)
 
 

@@ -237,7 +237,7 @@ def test_a_damaged_video_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "film.mp4"
     path.write_bytes(b"\0\0\0\x18ftypmp42" + bytes(500))
     with pytest.raises(
-        SourceError, match=r"film\.mp4 (is no bag, and cannot be opened as a video|holds no frame)"
+        SourceError, match=r"film\.mp4 (cannot be opened as a video|holds no frame)"
     ):
         open_source(path)
 

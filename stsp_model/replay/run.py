@@ -8,7 +8,7 @@ import re
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from stsp_model.outcomes import PROCESSED
 from stsp_model.pose import UNTRAINED
 from stsp_model.replay.beside import beside
 from stsp_model.replay.charts import PlotlyError
-from stsp_model.replay.frames import prepared
+from stsp_model.replay.frames import Frame, prepared
 from stsp_model.replay.images import Run
 from stsp_model.replay.options import Options, ReplayError
 from stsp_model.replay.record import OUTCOMES, Record, write_record
@@ -200,7 +200,6 @@ def replay(
             return done
         for left in list(out.iterdir()):  # by a stopped replay
             shutil.rmtree(left) if left.is_dir() else left.unlink()
-        damage, on_demand = None, False
         with (
             BagWriter(out / SKELETONS) as writer,
             beside() as thread,
@@ -209,14 +208,7 @@ def replay(
             run = Run(options, open_network(model, backend, options.device), writer, thread)
             with tqdm(total=count, desc=bag.name, unit=" images", disable=not bar) as progress:
                 began = time.perf_counter()
-                try:
-                    while (
-                        not (on_demand := stopped()) and (frame := next(frames, None)) is not None
-                    ):
-                        run.process(frame)
-                        progress.update()
-                except BagError as error:
-                    damage = error
+                damage, on_demand = _process(run, frames, stopped, progress)
                 run.finish_writing()
                 seconds = time.perf_counter() - began
         complete = damage is None and (not on_demand or len(run.stamps) == count)
@@ -241,6 +233,25 @@ def replay(
         if damage is not None:
             raise damage
         return metrics
+
+
+def _process(
+    run: Run, frames: Iterator[Frame], stopped: Callable[[], bool], progress: tqdm[Any]
+) -> tuple[BagError | None, bool]:
+    """Put images through the network, to the last, to damage in the bag, or until `stopped`.
+
+    Returns the damage, if any, and whether it was stopped.
+    """
+    try:
+        while not stopped():
+            frame = next(frames, None)
+            if frame is None:
+                return None, False
+            run.process(frame)
+            progress.update()
+    except BagError as error:
+        return error, False
+    return None, True
 
 
 def _metrics(

@@ -55,6 +55,9 @@ def opened_once() -> Iterator[None]:
         yield
 
 
+# --- what comes out ------------------------------------------------------------------------------
+
+
 def test_the_skeletons_are_those_of_the_estimator(tmp_path: Path) -> None:
     metrics = replay(film(tmp_path / "bag"), tmp_path / "out", Options(max_people=2))
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == sorted(
@@ -94,15 +97,6 @@ def test_twice_the_same_gives_the_same_bytes(tmp_path: Path) -> None:
         assert a == b
     a, b = (read_record(tmp_path / name / RECORD) for name in ("a", "b"))
     assert a.weights_sha256 == b.weights_sha256
-
-
-def test_a_disk_that_is_full_is_told(tmp_path: Path) -> None:
-    bag = film(tmp_path / "bag")
-    full = pytest.raises(OSError, match=r"File too large: '.*/out/skeletons'")
-    with full, bags.full_disk(4096):
-        replay(bag, tmp_path / "out", Options())
-    assert not (tmp_path / "out" / METRICS).exists()  # it is not complete
-    assert replay(bag, tmp_path / "out", Options())["complete"] is True
 
 
 def test_storage_and_compression_make_no_difference(tmp_path: Path) -> None:
@@ -175,6 +169,9 @@ def test_the_report_has_pictures_if_asked_for(tmp_path: Path) -> None:
     assert (tmp_path / "out" / REPORT).read_text().count("/9j/") >= 4
 
 
+# --- the order of images, and live ---------------------------------------------------------------
+
+
 def test_images_are_taken_in_the_order_of_their_stamps(tmp_path: Path) -> None:
     a, b, c, d = stamps(4)
     inside = [info(a), raw(a, 0), raw(c, 2), raw(b, 1), raw(d, 3), raw(d, 2)]
@@ -228,6 +225,9 @@ def test_live_measured_takes_the_first_and_the_last(tmp_path: Path) -> None:
     names = [OUTCOMES[i] for i in read_record(tmp_path / "out" / RECORD).outcome]
     assert set(names) <= {"processed", "superseded"}
     assert names[0] == names[-1] == "processed"
+
+
+# --- cameras -------------------------------------------------------------------------------------
 
 
 def note(metrics: dict[str, Any], about: str) -> str:
@@ -331,6 +331,9 @@ def test_the_only_camera_info_is_taken_with_a_word_where_it_may_be_anothers(tmp_
     assert replay(bag, tmp_path / "named", named)["notes"] == []
 
 
+# --- bags that cannot be used, or in part --------------------------------------------------------
+
+
 def test_bags_that_cannot_be_replayed_are_refused(tmp_path: Path) -> None:
     infos = write(tmp_path / "infos", [info(FIRST)])
     with pytest.raises(BagError, match="holds no images"):
@@ -392,6 +395,20 @@ def test_a_stamp_of_zero_is_replaced_by_the_time_of_recording(tmp_path: Path) ->
     assert found[1].header.stamp.nanosec == PERIOD + bags.DELAY
 
 
+def test_a_bag_that_holds_less_than_its_metadata_says_is_complete(tmp_path: Path) -> None:
+    bag = write(tmp_path / "bag", [info(FIRST), raw(FIRST), raw(FIRST + PERIOD)], "sqlite3")
+    (file,) = bag.glob("*.db3")
+    with contextlib.closing(sqlite3.connect(file)) as rows:
+        rows.execute("DELETE FROM messages WHERE topic_id = 1 OR id = 3")  # camera_info, the last
+        rows.commit()
+    metrics = replay(bag, tmp_path / "out", Options())
+    assert (metrics["complete"], metrics["images"]) == (True, 1)
+    assert "the bag says that it holds 2 images, and holds 1" in metrics["notes"]
+
+
+# --- the folder of results -----------------------------------------------------------------------
+
+
 def stopping_after(images: int) -> Callable[[], bool]:
     asked = iter(range(images))
     return lambda: next(asked, None) is None
@@ -407,6 +424,31 @@ def test_what_was_stopped_is_whole_and_run_again(tmp_path: Path) -> None:
     assert (out / REPORT).exists()
     assert replay(bag, out, Options())["complete"] is True
     assert skeletons(out)[:2] == part
+
+
+def test_ctrl_c_leaves_a_whole_part(tmp_path: Path) -> None:
+    bag, out = film(tmp_path / "bag", frames=60), tmp_path / "out"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stsp_model.cli", "replay", str(bag), "-o", str(out)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    try:
+        while not list(out.glob("skeletons/*.mcap")):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130, told
+    assert "stopped" in told
+    assert "Traceback" not in told
+    metrics = json.loads((out / METRICS).read_text())
+    assert metrics["complete"] is False
+    assert len(skeletons(out)) == metrics["images"] < 60
+    shutil.rmtree(out)
 
 
 def test_what_is_complete_is_not_run_again(tmp_path: Path) -> None:
@@ -471,15 +513,16 @@ def test_results_do_not_go_where_a_replay_reads(tmp_path: Path) -> None:
     assert len(records(bag, INFO)) == len(records(other, INFO)) == 2
 
 
-def test_a_bag_that_holds_less_than_its_metadata_says_is_complete(tmp_path: Path) -> None:
-    bag = write(tmp_path / "bag", [info(FIRST), raw(FIRST), raw(FIRST + PERIOD)], "sqlite3")
-    (file,) = bag.glob("*.db3")
-    with contextlib.closing(sqlite3.connect(file)) as rows:
-        rows.execute("DELETE FROM messages WHERE topic_id = 1 OR id = 3")  # camera_info, the last
-        rows.commit()
-    metrics = replay(bag, tmp_path / "out", Options())
-    assert (metrics["complete"], metrics["images"]) == (True, 1)
-    assert "the bag says that it holds 2 images, and holds 1" in metrics["notes"]
+def test_a_disk_that_is_full_is_told(tmp_path: Path) -> None:
+    bag = film(tmp_path / "bag")
+    full = pytest.raises(OSError, match=r"File too large: '.*/out/skeletons'")
+    with full, bags.full_disk(4096):
+        replay(bag, tmp_path / "out", Options())
+    assert not (tmp_path / "out" / METRICS).exists()  # it is not complete
+    assert replay(bag, tmp_path / "out", Options())["complete"] is True
+
+
+# --- options -------------------------------------------------------------------------------------
 
 
 def test_the_height_and_that_images_are_rectified_reach_the_estimator(tmp_path: Path) -> None:
@@ -543,6 +586,9 @@ def test_wrong_options_are_named(tmp_path: Path) -> None:
             replay(bag, tmp_path / "out", Options(**wrong))
 
 
+# --- ground truth --------------------------------------------------------------------------------
+
+
 def truth_from(out: Path, path: Path, shift: float) -> Path:
     """What was seen, as the truth; all joints but the pelvis `shift` metres further right."""
     with BagReader(out / SKELETONS) as reader, BagWriter(path) as bag:
@@ -585,28 +631,3 @@ def test_truth_that_fits_no_image_is_named(tmp_path: Path) -> None:
     )
     assert "2 true poses are at the stamp of no image" in note(metrics, "true poses")
     assert metrics["truth"]["frames"] == 2
-
-
-def test_ctrl_c_leaves_a_whole_part(tmp_path: Path) -> None:
-    bag, out = film(tmp_path / "bag", frames=60), tmp_path / "out"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "stsp_model.cli", "replay", str(bag), "-o", str(out)],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    try:
-        while not list(out.glob("skeletons/*.mcap")):
-            assert process.poll() is None
-            time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=120)
-    finally:
-        process.kill()
-    assert process.returncode == 130, told
-    assert "stopped" in told
-    assert "Traceback" not in told
-    metrics = json.loads((out / METRICS).read_text())
-    assert metrics["complete"] is False
-    assert len(skeletons(out)) == metrics["images"] < 60
-    shutil.rmtree(out)
